@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * liblatentd: push latents to a latentd daemon and collect finished images.
+ *
+ * A client is a producer: a name that survives reconnects, under which the
+ * daemon keeps results until they are acknowledged.  Submitting never waits
+ * for the network; results come back through latentd_collect(), with a
+ * descriptor to poll.  While the daemon is away the client reconnects by
+ * itself and submits unfinished jobs again under their old keys.
+ *
+ * Threads: every function may be called from any thread, also at the same
+ * time on one client, except latentd_client_close(), which must be the last
+ * call.  Nothing here calls back into the application.  A client does not
+ * survive fork() in the child.
+ */
+#ifndef LATENTD_CLIENT_H
+#define LATENTD_CLIENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "latentd/errors.h"
+#include "latentd/limits.h"
+#include "latentd/types.h"
+#include "latentd/version.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct latentd_client;
+struct latentd_result;
+
+/* All fields may be 0 or NULL for the default. */
+struct latentd_client_options {
+	/* Where the daemon listens: "ipc:///run/latentd/latentd.sock",
+	 * "tcp://127.0.0.1:8376".  NULL: $LATENTD_URL if set, else the former. */
+	const char *url;
+	/* The producer's name, 1..LATENTD_MAX_NAME_BYTES of [A-Za-z0-9._-].
+	 * NULL: a name of its own for this client, so that no other client can
+	 * collect its results, and none of it remains after close. */
+	const char *producer;
+	/* Secret that goes with the name where peers have no uid (tcp). */
+	const void *secret;
+	size_t secret_bytes;
+	/* How long latentd_client_open() waits for the daemon; default 5000. */
+	uint32_t connect_timeout_ms;
+	/* Jobs submitted and not yet collected, and the bytes of their payloads,
+	 * before latentd_submit() reports BUSY; defaults 1024 and 1 GiB. */
+	uint32_t max_jobs;
+	uint64_t max_bytes;
+	/* Name and version of the application, for the daemon's log. */
+	const char *software;
+};
+
+/* One entry of the PNG text that travels with a job: UTF-8, NUL-ended. */
+struct latentd_metadata {
+	const char *key; /* 1..79 bytes, "parameters", "workflow" */
+	const char *value;
+};
+
+/* What to do.  Zero it first; the pointers need to live only for the call. */
+struct latentd_request {
+	enum latentd_task task;
+	const char *model; /* "sd-v1", "sdxl", "flux", ... */
+	/* decode: the latent; dtype and shape are required.  encode: an image
+	 * tensor [N,3,H,W] in [-1,1], or ndim 0 when data is a PNG or JPEG file. */
+	struct latentd_tensor tensor;
+	const void *data; /* C-contiguous, little-endian */
+	size_t data_bytes;
+	enum latentd_space space;
+	uint32_t height_px; /* required for packed latents only */
+	uint32_t width_px;
+	/* NONE: PNG for images, MP4 for video models, LATENT for encode. */
+	enum latentd_output output;
+	const struct latentd_metadata *metadata; /* PNG output only */
+	size_t metadata_n;
+	/* Names the job: the same producer and key always give the same job,
+	 * however often it is submitted, until its result is freed; submitting
+	 * it again before gives the same ticket.  Same characters as producer.
+	 * NULL: a new random key. */
+	const char *key;
+};
+
+/*
+ * latentd_client_open(client, options):
+ * Connect to the daemon as ${options} (NULL: all defaults) say and greet it.
+ * On success ${*client} is the caller's, to be closed with
+ * latentd_client_close().
+ * Errors: UNREACHABLE (nobody answered within connect_timeout_ms), DENIED,
+ * VERSION, INVALID (an option), MEMORY.  ${*client} is then NULL.
+ * latentd_client_error(NULL) has the sentence, per thread.
+ */
+enum latentd_err latentd_client_open(struct latentd_client **client,
+    const struct latentd_client_options *options);
+
+/*
+ * latentd_client_close(client):
+ * Send outstanding acknowledgements, cancel nothing, disconnect and free
+ * ${client} (NULL: no-op).  Jobs under a producer name that the caller chose
+ * go on in the daemon and can be collected later under that name, but only
+ * those that the daemon accepted: latentd_wait_accepted() says so.  Jobs of an
+ * anonymous client are cancelled and its results acknowledged.  Results not
+ * yet freed stay valid and are no longer acknowledged by freeing.  Waits at
+ * most one second, and not at all while the daemon is away.
+ */
+void latentd_client_close(struct latentd_client *client);
+
+/*
+ * latentd_client_error(client):
+ * The sentence that belongs to the calling thread's latest failed call
+ * (${client} is only for symmetry and may be NULL).  Valid until its next call.
+ */
+const char *latentd_client_error(const struct latentd_client *client);
+
+/* latentd_client_producer(client): the producer name in use; lives as long as
+ * the client. */
+const char *latentd_client_producer(const struct latentd_client *client);
+
+/*
+ * latentd_client_fd(client):
+ * A descriptor that is readable while latentd_collect() would give a result
+ * at once.  For poll, select, epoll and event loops only: do not read, write
+ * or close it.  Valid until latentd_client_close().
+ * Results are fetched ahead, a few at a time, once this, latentd_collect() or
+ * latentd_run() was called: a client that only submits takes none.
+ */
+int latentd_client_fd(struct latentd_client *client);
+
+/*
+ * latentd_client_pending(client): jobs submitted through ${client} whose
+ * results the caller has not collected yet.
+ */
+size_t latentd_client_pending(struct latentd_client *client);
+
+/*
+ * latentd_submit(client, request, timeout_ms, ticket):
+ * Hand ${request} to the daemon and return at once: the payload is copied into
+ * a message before the call returns, the network is not waited for.  When
+ * max_jobs or max_bytes of ${client} are reached, wait for room up to
+ * ${timeout_ms} (0: not at all, negative: for ever).  On success ${*ticket} (may
+ * be NULL) is a number, unique within ${client}, that its result will carry.
+ * A daemon that is busy or away is not an error: the client tries again until
+ * it accepts.  A refusal by the daemon arrives as a failed result.
+ * Errors, nothing submitted then: INVALID, SHAPE, MODEL (not a name), TOO_LARGE,
+ * BUSY (no room within ${timeout_ms}), MEMORY, UNSUPPORTED.
+ */
+enum latentd_err latentd_submit(struct latentd_client *client,
+    const struct latentd_request *request, int timeout_ms, uint64_t *ticket);
+
+/*
+ * latentd_wait_accepted(client, ticket, timeout_ms):
+ * Wait up to ${timeout_ms} (negative: for ever) until the daemon has the job of
+ * ${ticket}, so that it survives the end of this process.  OK also when its
+ * result is already here.
+ * Errors: TIMEOUT; NOT_FOUND for a ticket that was never given; what the
+ * daemon refused the job with, and then the failed result stays collectable.
+ */
+enum latentd_err latentd_wait_accepted(
+    struct latentd_client *client, uint64_t ticket, int timeout_ms);
+
+/*
+ * latentd_collect(client, timeout_ms, result):
+ * Take the next finished job, waiting up to ${timeout_ms} (negative: for
+ * ever) for one.  Results come in the order in which they finish.  On success
+ * ${*result} is the caller's, to be freed with latentd_result_free(), which
+ * also acknowledges it.  A failed or cancelled job is a result too: look at
+ * latentd_result_error().
+ * A client with a chosen producer name also gets results of jobs submitted
+ * earlier under that name; their ticket is 0.
+ * Errors: TIMEOUT; NOT_FOUND when nothing is pending and the producer name is
+ * the client's own; what the daemon refuses to deliver with (DENIED when the
+ * name belongs to somebody else since).  ${*result} is then NULL.
+ */
+enum latentd_err latentd_collect(struct latentd_client *client, int timeout_ms,
+    struct latentd_result **result);
+
+/*
+ * latentd_run(client, request, timeout_ms, result):
+ * Submit ${request} and wait for its own result (others stay collectable).
+ * Errors: those of latentd_submit() and latentd_collect(); with TIMEOUT and the
+ * latter's the job is cancelled.  INVALID also when another thread runs the
+ * same key.  A job that failed is a success here with a failed result.
+ */
+enum latentd_err latentd_run(struct latentd_client *client,
+    const struct latentd_request *request, int timeout_ms,
+    struct latentd_result **result);
+
+/*
+ * latentd_cancel(client, ticket):
+ * Ask the daemon to drop the job: queued ones leave, requests in flight are
+ * aborted.  Returns at once; the job still gives a result, with CANCELLED
+ * unless it was finished before.  NOT_FOUND for a ticket that is not pending.
+ */
+enum latentd_err latentd_cancel(struct latentd_client *client, uint64_t ticket);
+
+/*
+ * latentd_cancel_key(client, key, timeout_ms):
+ * The same by ${key}, also for a job of an earlier client of the same producer
+ * name; waits up to ${timeout_ms} for the daemon's answer.
+ * Errors: NOT_FOUND (no such job, or its result was acknowledged), INVALID (no
+ * key), TIMEOUT, DENIED.
+ */
+enum latentd_err latentd_cancel_key(
+    struct latentd_client *client, const char *key, int timeout_ms);
+
+/*
+ * latentd_status(client, timeout_ms, json):
+ * Ask the daemon how it is.  On success ${*json} is a NUL-ended JSON document
+ * (protocol.md §7) that the caller frees with free().
+ * Errors: TIMEOUT, DENIED, MEMORY; ${*json} is then NULL.
+ */
+enum latentd_err latentd_status(
+    struct latentd_client *client, int timeout_ms, char **json);
+
+/*
+ * latentd_result_free(result):
+ * Free ${result} (NULL: no-op) and acknowledge it, so that the daemon forgets
+ * the job.  Do this after what it holds is safe: a result that was collected
+ * and not freed before the process ends is delivered again to the same
+ * producer name.
+ */
+void latentd_result_free(struct latentd_result *result);
+
+/* The ticket of latentd_submit(), or 0 for a job of an earlier client. */
+uint64_t latentd_result_ticket(const struct latentd_result *result);
+/* The daemon's number of the job, as in its log; 0 if it never accepted it. */
+uint64_t latentd_result_id(const struct latentd_result *result);
+/* The job's key; lives as long as the result, like all pointers below. */
+const char *latentd_result_key(const struct latentd_result *result);
+/* OK, or why there is no picture; and the sentence ("" when OK). */
+enum latentd_err latentd_result_error(const struct latentd_result *result);
+const char *latentd_result_message(const struct latentd_result *result);
+
+/* What the result is; never NONE when latentd_result_error() is OK. */
+enum latentd_output latentd_result_output(const struct latentd_result *result);
+/* Description of a PIXELS, FLOAT or LATENT result; ndim 0 for files. */
+const struct latentd_tensor *latentd_result_tensor(
+    const struct latentd_result *result);
+
+/*
+ * latentd_result_parts(result) / latentd_result_part(result, i, bytes):
+ * How many files (images of a batch, PNG frames of a video) or tensors (1) the
+ * result holds, and the ${i}th with its length in ${*bytes}; NULL out of range.
+ * The data is aligned to 1 byte and lives as long as the result.
+ */
+size_t latentd_result_parts(const struct latentd_result *result);
+const void *latentd_result_part(
+    const struct latentd_result *result, size_t i, size_t *bytes);
+
+/* Size of the pictures; frames is 1 for images. 0 where unknown (LATENT). */
+uint32_t latentd_result_width_px(const struct latentd_result *result);
+uint32_t latentd_result_height_px(const struct latentd_result *result);
+uint32_t latentd_result_frames(const struct latentd_result *result);
+
+/* Which endpoint served it ("" if none), how many requests were made for it,
+ * and where its time went, in milliseconds. */
+const char *latentd_result_endpoint(const struct latentd_result *result);
+uint32_t latentd_result_attempts(const struct latentd_result *result);
+uint64_t latentd_result_queued_ms(const struct latentd_result *result);
+uint64_t latentd_result_decode_ms(const struct latentd_result *result);
+uint64_t latentd_result_finish_ms(const struct latentd_result *result);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
