@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "attempt.h"
+
+#include <stdlib.h>
+
+struct attempt *
+attempt_create(struct job *job, size_t part)
+{
+	struct attempt *a = calloc(1, sizeof(*a));
+
+	if (a == NULL)
+		return NULL;
+	a->job = job;
+	a->part = part;
+	return a;
+}
+
+void
+attempt_destroy(struct attempt *a)
+{
+	if (a == NULL)
+		return;
+	if (a->reply != NULL)
+		nng_msg_free(a->reply);
+	free(a->file_bytes);
+	free(a);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_ATTEMPT_H
+#define DAEMON_ATTEMPT_H
+
+#include "job.h"
+
+/*
+ * What an attempt came to.  dispatch alone draws the conclusion; whoever
+ * finds the fault says whether another attempt may help.
+ */
+struct verdict {
+	struct reason reason; /* err OK: the part is done */
+	bool retry; /* another attempt may do better */
+	uint32_t retry_after_ms; /* the endpoint's wish; 0: none */
+	long http_status; /* 0: no reply */
+};
+
+/*
+ * One HTTP request for one part of a job at one endpoint.  It goes dispatch →
+ * transfer → finish and its verdict comes back to dispatch; the stage that
+ * has it may touch everything but ${job}'s changing fields.
+ */
+struct attempt {
+	struct job *job;
+	size_t part;
+	struct endpoint *endpoint;
+	bool aborted; /* the verdict does not matter */
+	void *stage; /* the stage's own struct for it */
+
+	/* From transfer. */
+	nng_msg *reply; /* front, then the body */
+	struct latentd_tensor tensor; /* ndim 0: a file */
+	uint64_t started_ns;
+	uint64_t ended_ns;
+
+	/* From finish: sizes of the files in ${reply}; owned. */
+	uint64_t *file_bytes;
+	size_t files_n;
+
+	struct verdict verdict;
+};
+
+/* attempt_create(job, part): NULL when memory is out. */
+struct attempt *attempt_create(struct job *job, size_t part);
+
+/* attempt_destroy(attempt): with what it still owns; NULL is a no-op. */
+void attempt_destroy(struct attempt *attempt);
+
+#endif

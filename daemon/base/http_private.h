@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What http_uv.c (the server on its loop) and http_request.c (its requests and
+ * their replies) share, and nobody else includes.
+ */
+#ifndef BASE_HTTP_PRIVATE_H
+#define BASE_HTTP_PRIVATE_H
+
+#include <sys/queue.h>
+
+#include <microhttpd.h>
+
+#include "base/http_uv.h"
+
+#define HTTP_SERVER_MAGIC 0x68747370u
+#define HTTP_REQUEST_MAGIC 0x68747271u
+
+struct http_request {
+	unsigned magic;
+	TAILQ_ENTRY(http_request) link;
+	struct http_server *server;
+	struct MHD_Connection *connection;
+	const char *method; /* in MHD's memory of the connection */
+	const char *path;
+	unsigned char *body;
+	size_t body_bytes;
+	size_t body_size; /* allocated */
+	uint64_t dropped_bytes;
+	unsigned refusal; /* status to answer when body ends */
+	bool delivered; /* on_request() was called */
+	bool answered; /* http_reply() was called */
+	bool in_handler; /* inside on_request() */
+	bool suspended;
+	unsigned status; /* of response */
+	struct MHD_Response *response; /* made inside on_request() */
+};
+
+TAILQ_HEAD(http_request_list, http_request);
+
+struct http_server {
+	unsigned magic;
+	uv_loop_t *loop;
+	struct http_options options;
+	struct MHD_Daemon *mhd;
+	unsigned port;
+	uv_poll_t poll;
+	uv_timer_t timer;
+	unsigned handles_n; /* uv handles not closed yet */
+	struct http_request_list requests;
+	bool running; /* inside MHD_run() */
+	bool connection_ended; /* in the latest MHD_run() */
+	bool draining;
+	bool closing;
+	void (*drained)(void *);
+	void *drained_arg;
+	void (*closed)(void *);
+	void *closed_arg;
+	char too_large[128]; /* body of 413 */
+};
+
+/* http_server_run_soon(server): enter MHD in the next turn of the loop. */
+void http_server_run_soon(struct http_server *server);
+
+/*
+ * http_request_on_access() and http_request_on_completed(): MHD's callbacks,
+ * with the server as ${cls}.  They collect a request, deliver it and free it.
+ */
+enum MHD_Result http_request_on_access(void *cls,
+    struct MHD_Connection *connection, const char *url, const char *method,
+    const char *version, const char *upload_data, size_t *upload_bytes,
+    void **con_cls);
+void http_request_on_completed(void *cls, struct MHD_Connection *connection,
+    void **con_cls, enum MHD_RequestTerminationCode why);
+
+/* http_request_resume(request): end the suspension of its connection. */
+void http_request_resume(struct http_request *request);
+
+#endif

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One struct http_request lives from a request's headers to MHD's "completed"
+ * callback, which comes when the reply has left or the connection is gone.  In
+ * between: collecting (the body arrives), delivered (the owner has it),
+ * answered.  A delivered request's connection is suspended in MHD until it is
+ * answered, so the body stays where it is and MHD reads nothing further.
+ *
+ * Everything runs on the loop thread.
+ */
+#include <assert.h>
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/http_private.h"
+
+/* First buffer of a body of unknown length. */
+#define CHUNKED_FIRST_BYTES (UINT64_C(64) * 1024)
+/* How much of a refused body is read and dropped to get the reply across. */
+#define DRAIN_BYTES (UINT64_C(64) * 1024 * 1024)
+
+static const char memory_text[] =
+    "{\"error\": \"not enough memory for this request; try again later\"}";
+
+static void
+free_nothing(void *arg)
+{
+	(void)arg;
+}
+
+static struct MHD_Response *
+response_make(const struct http_server *server, const char *const *headers,
+    size_t headers_n, const void *body, size_t body_bytes,
+    void (*free_body)(void *), void *free_arg)
+{
+	struct MHD_Response *response;
+	size_t i;
+
+	/* MHD only reads the body, but its prototype lacks the const. */
+	response = MHD_create_response_from_buffer_with_free_callback_cls(
+	    body_bytes, (void *)(uintptr_t)body,
+	    free_body != NULL ? free_body : free_nothing, free_arg);
+	if (response == NULL) {
+		if (free_body != NULL)
+			free_body(free_arg);
+		return NULL;
+	}
+	for (i = 0; i < headers_n; i++)
+		MHD_add_response_header(
+		    response, headers[2 * i], headers[2 * i + 1]);
+	if (server->draining)
+		MHD_add_response_header(response, "Connection", "close");
+	return response;
+}
+
+static enum MHD_Result
+response_queue(
+    struct http_request *r, unsigned status, struct MHD_Response *response)
+{
+	enum MHD_Result queued;
+
+	if (response == NULL)
+		return MHD_NO;
+	queued = MHD_queue_response(r->connection, status, response);
+	MHD_destroy_response(response);
+	return queued;
+}
+
+/* Answer with one of this file's own errors; only from MHD's handler. */
+static enum MHD_Result
+refuse(struct http_request *r, unsigned status)
+{
+	static const char *const headers[] = {
+	    "Content-Type", "application/json"};
+	const char *text = memory_text;
+
+	if (status == MHD_HTTP_CONTENT_TOO_LARGE)
+		text = r->server->too_large;
+	r->answered = true;
+	return response_queue(r, status,
+	    response_make(
+		r->server, headers, 1, text, strlen(text), NULL, NULL));
+}
+
+void
+http_request_resume(struct http_request *r)
+{
+	assert(r->suspended);
+	r->suspended = false;
+	MHD_resume_connection(r->connection);
+}
+
+void
+http_reply(struct http_request *r, unsigned status, const char *const *headers,
+    size_t headers_n, const void *body, size_t body_bytes,
+    void (*free_body)(void *), void *free_arg)
+{
+	struct MHD_Response *response;
+
+	assert(r->magic == HTTP_REQUEST_MAGIC);
+	assert(r->delivered && !r->answered);
+	r->answered = true;
+	response = response_make(r->server, headers, headers_n, body,
+	    body_bytes, free_body, free_arg);
+	if (r->in_handler) {
+		r->status = status;
+		r->response = response;
+		return;
+	}
+	/* When this fails, the handler is called again and closes. */
+	response_queue(r, status, response);
+	http_request_resume(r);
+	http_server_run_soon(r->server);
+}
+
+/* The body's length as announced; false when it is chunked or none. */
+static bool
+body_announced(struct MHD_Connection *connection, uint64_t *bytes)
+{
+	const char *text = MHD_lookup_connection_value(
+	    connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+	if (text == NULL || !isdigit((unsigned char)text[0]))
+		return false;
+	*bytes = strtoull(text, NULL, 10);
+	return true;
+}
+
+static bool
+body_reserve(struct http_request *r, size_t size)
+{
+	unsigned char *body = realloc(r->body, size);
+
+	if (body == NULL)
+		return false;
+	r->body = body;
+	r->body_size = size;
+	return true;
+}
+
+static void
+body_free(struct http_request *r)
+{
+	free(r->body);
+	r->body = NULL;
+	r->body_bytes = 0;
+	r->body_size = 0;
+}
+
+static enum MHD_Result
+request_begin(struct http_server *server, struct MHD_Connection *connection,
+    const char *path, const char *method, void **con_cls)
+{
+	struct http_request *r = calloc(1, sizeof(*r));
+	const uint64_t max = server->options.max_body_bytes;
+	uint64_t bytes = 0;
+
+	if (r == NULL)
+		return MHD_NO;
+	r->magic = HTTP_REQUEST_MAGIC;
+	r->server = server;
+	r->connection = connection;
+	r->method = method;
+	r->path = path;
+	TAILQ_INSERT_TAIL(&server->requests, r, link);
+	*con_cls = r;
+	if (!body_announced(connection, &bytes) || bytes == 0)
+		return MHD_YES;
+	if (bytes > max) {
+		r->refusal = MHD_HTTP_CONTENT_TOO_LARGE;
+		if (bytes - max > DRAIN_BYTES ||
+		    MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+			MHD_HTTP_HEADER_EXPECT) != NULL)
+			return refuse(r, r->refusal);
+	} else if (!body_reserve(r, (size_t)bytes)) {
+		r->refusal = MHD_HTTP_SERVICE_UNAVAILABLE;
+	}
+	return MHD_YES;
+}
+
+/* Make room for ${more} bytes of a body of unknown length, or note why not. */
+static void
+body_grow(struct http_request *r, size_t more)
+{
+	const uint64_t max = r->server->options.max_body_bytes;
+	const uint64_t needed = (uint64_t)r->body_bytes + more;
+	uint64_t size = r->body_size;
+
+	if (needed <= size)
+		return;
+	if (needed > max) {
+		r->refusal = MHD_HTTP_CONTENT_TOO_LARGE;
+		body_free(r);
+		return;
+	}
+	if (size == 0)
+		size = CHUNKED_FIRST_BYTES;
+	while (size < needed)
+		size *= 2;
+	if (size > max)
+		size = max;
+	if (size > SIZE_MAX || !body_reserve(r, (size_t)size)) {
+		r->refusal = MHD_HTTP_SERVICE_UNAVAILABLE;
+		body_free(r);
+	}
+}
+
+static enum MHD_Result
+request_collect(struct http_request *r, const char *data, size_t *bytes)
+{
+	if (r->refusal == 0)
+		body_grow(r, *bytes);
+	if (r->refusal == 0) {
+		memcpy(r->body + r->body_bytes, data, *bytes);
+		r->body_bytes += *bytes;
+	} else {
+		r->dropped_bytes += *bytes;
+		if (r->dropped_bytes >
+		    r->server->options.max_body_bytes + DRAIN_BYTES)
+			return MHD_NO;
+	}
+	*bytes = 0;
+	return MHD_YES;
+}
+
+static enum MHD_Result
+request_complete(struct http_request *r)
+{
+	struct http_server *server = r->server;
+	struct MHD_Response *response;
+
+	/* Called again: resumed without a response, so there is none. */
+	if (r->delivered || server->closing)
+		return MHD_NO;
+	if (r->refusal != 0)
+		return refuse(r, r->refusal);
+	r->delivered = true;
+	r->in_handler = true;
+	server->options.on_request(r, server->options.arg);
+	r->in_handler = false;
+	if (!r->answered) {
+		r->suspended = true;
+		MHD_suspend_connection(r->connection);
+		return MHD_YES;
+	}
+	response = r->response;
+	r->response = NULL;
+	return response_queue(r, r->status, response);
+}
+
+enum MHD_Result
+http_request_on_access(void *cls, struct MHD_Connection *connection,
+    const char *url, const char *method, const char *version,
+    const char *upload_data, size_t *upload_bytes, void **con_cls)
+{
+	struct http_server *server = cls;
+	struct http_request *r = *con_cls;
+
+	assert(server->magic == HTTP_SERVER_MAGIC);
+	(void)version;
+	if (r == NULL)
+		return request_begin(server, connection, url, method, con_cls);
+	assert(r->magic == HTTP_REQUEST_MAGIC);
+	if (*upload_bytes > 0)
+		return request_collect(r, upload_data, upload_bytes);
+	return request_complete(r);
+}
+
+void
+http_request_on_completed(void *cls, struct MHD_Connection *connection,
+    void **con_cls, enum MHD_RequestTerminationCode why)
+{
+	struct http_server *server = cls;
+	struct http_request *r = *con_cls;
+
+	(void)connection;
+	(void)why;
+	if (r == NULL)
+		return;
+	assert(r->magic == HTTP_REQUEST_MAGIC);
+	*con_cls = NULL;
+	if (r->delivered && !r->answered && server->options.on_gone != NULL)
+		server->options.on_gone(r, server->options.arg);
+	if (r->response != NULL)
+		MHD_destroy_response(r->response);
+	TAILQ_REMOVE(&server->requests, r, link);
+	free(r->body);
+	r->magic = 0;
+	free(r);
+}
+
+const char *
+http_method(const struct http_request *r)
+{
+	return r->method;
+}
+
+const char *
+http_path(const struct http_request *r)
+{
+	return r->path;
+}
+
+const char *
+http_header(const struct http_request *r, const char *name)
+{
+	return MHD_lookup_connection_value(
+	    r->connection, MHD_HEADER_KIND, name);
+}
+
+const void *
+http_body(const struct http_request *r, size_t *bytes)
+{
+	*bytes = r->body_bytes;
+	return r->body;
+}
+
+struct query_walk {
+	bool (*each)(const char *, const char *, void *);
+	void *arg;
+};
+
+static enum MHD_Result
+on_query(void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+	const struct query_walk *walk = cls;
+
+	(void)kind;
+	return walk->each(key, value, walk->arg) ? MHD_YES : MHD_NO;
+}
+
+void
+http_query_each(const struct http_request *r,
+    bool (*each)(const char *key, const char *value, void *arg), void *arg)
+{
+	struct query_walk walk = {each, arg};
+
+	MHD_get_connection_values(
+	    r->connection, MHD_GET_ARGUMENT_KIND, on_query, &walk);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An HTTP/1.1 server on a uv loop: libmicrohttpd in external epoll mode, its
+ * descriptor polled by uv.  Everything runs on the loop thread.
+ */
+#ifndef BASE_HTTP_UV_H
+#define BASE_HTTP_UV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uv.h>
+
+#include "latentd/errors.h"
+#include "reason.h"
+
+struct http_server;
+struct http_request;
+
+struct http_options {
+	const char *listen; /* "127.0.0.1:8377", "[::1]:0" */
+	/*
+	 * Larger requests get 413 and are never stored.  A body that is only a
+	 * little larger is read and dropped first, because a client that is
+	 * still sending when the connection closes never sees the reply.
+	 */
+	uint64_t max_body_bytes;
+	unsigned idle_timeout_s; /* silent connections are closed */
+	unsigned max_connections;
+	/*
+	 * on_request(request, arg): the request is complete.  Answer it now or
+	 * later with http_reply(), exactly once; until then ${request} and the
+	 * strings and bytes it gives stay valid.  A peer that hangs up
+	 * meanwhile is not noticed: the reply then goes nowhere.
+	 */
+	void (*on_request)(struct http_request *request, void *arg);
+	/*
+	 * on_gone(request, arg), may be NULL: the connection of an unanswered
+	 * request is closed (server stopping).  ${request} is invalid after
+	 * the call and must not be answered.
+	 */
+	void (*on_gone)(struct http_request *request, void *arg);
+	void *arg;
+};
+
+/*
+ * http_server_open(loop, options, server, why):
+ * Listen and serve on ${loop}.  Fails with INVALID (address) or IO (in use),
+ * ${*server} untouched.
+ */
+enum latentd_err http_server_open(uv_loop_t *loop,
+    const struct http_options *options, struct http_server **server,
+    struct reason *why);
+
+/* http_server_port(server): the port in use, for ":0". */
+unsigned http_server_port(const struct http_server *server);
+
+/*
+ * http_server_drain(server, drained, arg): accept no more connections, and
+ * close each after its next reply.  Requests of connections that are open go
+ * on arriving at on_request.  ${drained} is called once, when no request is
+ * unanswered and every reply has left, also when that is so already.  It is the
+ * caller's to bound the wait, with http_server_close(), after which ${drained}
+ * is not called.
+ */
+void http_server_drain(
+    struct http_server *server, void (*drained)(void *), void *arg);
+
+/*
+ * http_server_close(server, done, arg): stop listening, close connections
+ * (replies that have not left are lost), free; ${done} (may be NULL) is called
+ * when the last uv handle is closed.  NULL is a no-op without ${done}.
+ */
+void http_server_close(
+    struct http_server *server, void (*done)(void *), void *arg);
+
+/* The request: method (letter case as sent) and decoded path are never NULL; a
+ * header is found in any letter case, NULL if absent; the body is in one
+ * piece. */
+const char *http_method(const struct http_request *request);
+const char *http_path(const struct http_request *request);
+const char *http_header(const struct http_request *request, const char *name);
+const void *http_body(const struct http_request *request, size_t *bytes);
+
+/*
+ * http_query_each(request, each, arg): call ${each} for every decoded query
+ * parameter in order (value NULL without '='), until it returns false.
+ */
+void http_query_each(const struct http_request *request,
+    bool (*each)(const char *key, const char *value, void *arg), void *arg);
+
+/*
+ * http_reply(request, status, headers, headers_n, body, body_bytes, free_body,
+ *     free_arg):
+ * Answer ${request}, which is invalid afterwards.  ${headers} are name/value
+ * pairs (2 * headers_n strings), copied; http_reply adds Content-Length and, to
+ * HEAD, sends no body.  ${body} is sent from where it is and
+ * ${free_body}(${free_arg}) called when it is not needed any more, also on
+ * failure (NULL: the body is static); it must not call back into the server.
+ * Without memory for the reply the connection is closed.
+ */
+void http_reply(struct http_request *request, unsigned status,
+    const char *const *headers, size_t headers_n, const void *body,
+    size_t body_bytes, void (*free_body)(void *), void *free_arg);
+
+#endif

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * inih reads the lines; the tables below say which keys exist and how each is
+ * read, so that an unknown key can be answered with the nearest known one.
+ */
+#include "config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <ini.h>
+
+#include "config_value.h"
+#include "nearest.h"
+
+struct reading {
+	const char *path;
+	FILE *file;
+	struct config *config;
+	unsigned line; /* the one being read */
+	char section[128]; /* the present one; "": none yet */
+	unsigned empty_line; /* of a section without keys so far; 0: none */
+	bool had[2]; /* [daemon], [queue] */
+	uint64_t seen; /* keys of the present section, by index */
+	struct reason *why;
+	bool failed;
+};
+
+struct key {
+	const char *name;
+	enum latentd_err (*read)(struct config *config,
+	    struct config_endpoint *ep, const char *value, struct reason *why);
+	bool repeats;
+};
+
+static const struct key daemon_keys[] = {
+    {"listen", config_value_listen, true},
+    {"events", config_value_events, false},
+    {"events_listen", config_value_events_listen, false},
+    {"http", config_value_http, false},
+    {"drain_s", config_value_drain_s, false},
+};
+static const struct key queue_keys[] = {
+    {"jobs", config_value_jobs, false},
+    {"bytes", config_value_bytes, false},
+    {"keep_s", config_value_keep_s, false},
+};
+static const struct key endpoint_keys[] = {
+    {"model", config_value_model, false},
+    {"task", config_value_task, false},
+    {"url", config_value_url, false},
+    {"parallel", config_value_parallel, false},
+    {"token_file", config_value_token_file, false},
+};
+
+#define N(array) (sizeof(array) / sizeof((array)[0]))
+
+/* Put file and line before the sentence in ${what}. */
+static void
+fail_at(struct reading *r, unsigned line, const struct reason *what)
+{
+	r->failed = true;
+	reason_set(r->why, what->err, "%s:%u: %s", r->path, line, what->text);
+}
+
+static void
+fail_nearest(struct reading *r, const char *kind, const char *name,
+    const char *const *known, size_t known_n)
+{
+	struct reason what;
+	const char *nearest = nearest_name(name, known, known_n);
+
+	reason_set(&what, LATENTD_ERR_INVALID, "there is no %s \"%s\"%s%s%s",
+	    kind, name, nearest != NULL ? "; did you mean \"" : "",
+	    nearest != NULL ? nearest : "", nearest != NULL ? "\"?" : "");
+	fail_at(r, r->line, &what);
+}
+
+static const struct key *
+keys_of(const char *section, size_t *n)
+{
+	if (strcmp(section, "daemon") == 0) {
+		*n = N(daemon_keys);
+		return daemon_keys;
+	}
+	if (strcmp(section, "queue") == 0) {
+		*n = N(queue_keys);
+		return queue_keys;
+	}
+	if (strncmp(section, "endpoint ", 9) == 0) {
+		*n = N(endpoint_keys);
+		return endpoint_keys;
+	}
+	return NULL;
+}
+
+static bool
+is_endpoint_name(const char *name)
+{
+	size_t n = strlen(name);
+
+	for (size_t i = 0; i < n; i++) {
+		if (!isalnum((unsigned char)name[i]) &&
+		    strchr("._-", name[i]) == NULL)
+			return false;
+	}
+	return n > 0 && n <= LATENTD_MAX_NAME_BYTES;
+}
+
+static void
+begin_endpoint(struct reading *r, const char *name)
+{
+	struct config *c = r->config;
+	struct config_endpoint *more;
+	struct reason what;
+
+	if (!is_endpoint_name(name)) {
+		reason_set(&what, LATENTD_ERR_INVALID,
+		    "endpoint name \"%s\" "
+		    "must be 1 to %u of A-Z a-z 0-9 . _ -",
+		    name, LATENTD_MAX_NAME_BYTES);
+		fail_at(r, r->line, &what);
+		return;
+	}
+	for (size_t i = 0; i < c->endpoints_n; i++) {
+		if (strcmp(c->endpoints[i].name, name) != 0)
+			continue;
+		reason_set(&what, LATENTD_ERR_INVALID,
+		    "endpoint \"%s\" stands "
+		    "in line %u already",
+		    name, c->endpoints[i].line);
+		fail_at(r, r->line, &what);
+		return;
+	}
+	more = c->endpoints_n < CONFIG_ENDPOINTS_MAX
+	    ? reallocarray(c->endpoints, c->endpoints_n + 1, sizeof(*more))
+	    : NULL;
+	if (more == NULL) {
+		reason_set(&what, LATENTD_ERR_INVALID, "more than %u endpoints",
+		    CONFIG_ENDPOINTS_MAX);
+		fail_at(r, r->line, &what);
+		return;
+	}
+	c->endpoints = more;
+	more += c->endpoints_n++;
+	memset(more, 0, sizeof(*more));
+	snprintf(more->name, sizeof(more->name), "%s", name);
+	more->parallel = 2;
+	more->line = r->line;
+}
+
+static void
+begin_section(struct reading *r, const char *section)
+{
+	static const char *const sections[] = {
+	    "daemon", "queue", "endpoint NAME"};
+	struct reason what;
+	size_t n;
+
+	r->empty_line = r->line;
+	r->seen = 0;
+	if (keys_of(section, &n) == NULL) {
+		fail_nearest(r, "section", section, sections, N(sections));
+		return;
+	}
+	if (strncmp(section, "endpoint ", 9) == 0) {
+		begin_endpoint(r, section + 9);
+		return;
+	}
+	if (r->had[section[0] == 'q']) {
+		reason_set(&what, LATENTD_ERR_INVALID,
+		    "section [%s] appears twice", section);
+		fail_at(r, r->line, &what);
+	}
+	r->had[section[0] == 'q'] = true;
+}
+
+static void
+read_key(struct reading *r, const char *name, const char *value)
+{
+	const char *known[N(daemon_keys) + N(queue_keys) + N(endpoint_keys)];
+	struct config *c = r->config;
+	struct reason what;
+	size_t n, i;
+	const struct key *keys = keys_of(r->section, &n);
+	enum latentd_err err;
+
+	for (i = 0; i < n && strcmp(keys[i].name, name) != 0; i++)
+		known[i] = keys[i].name;
+	if (i == n) {
+		fail_nearest(r, "key", name, known, n);
+		return;
+	}
+	if ((r->seen & UINT64_C(1) << i) != 0 && !keys[i].repeats) {
+		reason_set(&what, LATENTD_ERR_INVALID,
+		    "key \"%s\" appears twice in [%s]", name, r->section);
+		fail_at(r, r->line, &what);
+		return;
+	}
+	r->seen |= UINT64_C(1) << i;
+	err = keys[i].read(c,
+	    c->endpoints_n > 0 ? &c->endpoints[c->endpoints_n - 1] : NULL,
+	    value, &what);
+	if (err != LATENTD_OK)
+		fail_at(r, r->line, &what);
+}
+
+/* inih: one line, without its number, which on_line() counts. */
+static int
+on_key(void *arg, const char *section, const char *name, const char *value)
+{
+	struct reading *r = arg;
+	struct reason what;
+
+	(void)section;
+	if (r->failed)
+		return 0;
+	r->empty_line = 0;
+	if (r->section[0] != '\0') {
+		read_key(r, name, value);
+	} else {
+		reason_set(&what, LATENTD_ERR_INVALID,
+		    "key \"%s\" stands before any [section]", name);
+		fail_at(r, r->line, &what);
+	}
+	return r->failed ? 0 : 1;
+}
+
+static void
+check_not_empty(struct reading *r)
+{
+	struct reason what;
+
+	if (r->empty_line == 0 || r->failed)
+		return;
+	reason_set(&what, LATENTD_ERR_INVALID, "this section has no keys");
+	fail_at(r, r->empty_line, &what);
+}
+
+/* inih cuts names of sections to 49 bytes, drops what stands behind them and
+ * does not tell of those without keys; a line does. */
+static void
+on_section(struct reading *r, const char *line)
+{
+	size_t n = strcspn(line + 1, "]");
+	const char *behind = line + 1 + n;
+	struct reason what;
+
+	check_not_empty(r);
+	if (r->failed)
+		return;
+	if (*behind == ']')
+		behind += 1 + strspn(behind + 1, " \t\r\n");
+	if (line[1 + n] != ']' || strchr(";#", *behind) == NULL) {
+		reason_set(&what, LATENTD_ERR_INVALID,
+		    "a section must be \"[name]\", alone in its line");
+		fail_at(r, r->line, &what);
+		return;
+	}
+	snprintf(r->section, sizeof(r->section), "%.*s", (int)n, line + 1);
+	begin_section(r, r->section);
+}
+
+static char *
+on_line(char *buf, int size, void *arg)
+{
+	struct reading *r = arg;
+	size_t skip = 0;
+
+	if (r->failed || fgets(buf, size, r->file) == NULL)
+		return NULL;
+	r->line++;
+	if (strchr(buf, '\n') == NULL && !feof(r->file)) {
+		struct reason what;
+
+		reason_set(&what, LATENTD_ERR_INVALID,
+		    "line longer than %d bytes, or a NUL byte in it", size - 2);
+		fail_at(r, r->line, &what);
+		return NULL;
+	}
+	if (r->line == 1 && strncmp(buf, "\xef\xbb\xbf", 3) == 0)
+		skip = 3;
+	/* Indented, inih would take it for more of the key before. */
+	skip += strspn(buf + skip, " \t");
+	memmove(buf, buf + skip, strlen(buf + skip) + 1);
+	if (buf[0] == '[')
+		on_section(r, buf);
+	return r->failed ? NULL : buf;
+}
+
+/* What only the whole shows. */
+static void
+check_whole(struct reading *r)
+{
+	struct config *c = r->config;
+	struct reason what = {.err = LATENTD_OK};
+	unsigned line = 0;
+
+	if (c->endpoints_n == 0)
+		reason_set(&what, LATENTD_ERR_INVALID,
+		    "no [endpoint NAME] "
+		    "section: without one there is nothing to send jobs to");
+	for (size_t i = 0; i < c->endpoints_n && what.err == 0; i++) {
+		const struct config_endpoint *ep = &c->endpoints[i];
+		const char *missing = ep->model == NULL ? "model"
+		    : !ep->has_task                     ? "task"
+		    : ep->url[0] == '\0'                ? "url"
+							: NULL;
+
+		line = ep->line;
+		if (missing != NULL)
+			reason_set(&what, LATENTD_ERR_INVALID,
+			    "[endpoint %s] has no \"%s\"", ep->name, missing);
+	}
+	if (what.err == LATENTD_OK)
+		config_value_defaults(c, &what);
+	if (what.err != LATENTD_OK)
+		fail_at(r, line > 0 ? line : r->line, &what);
+}
+
+enum latentd_err
+config_read(const char *path, struct config **config, struct reason *why)
+{
+	struct reading r = {.path = path, .why = why};
+	int bad_line;
+
+	*config = NULL;
+	if ((r.file = fopen(path, "re")) == NULL)
+		return reason_set(why, LATENTD_ERR_IO, "cannot read %s: %s",
+		    path, strerror(errno));
+	if ((r.config = calloc(1, sizeof(*r.config))) == NULL) {
+		fclose(r.file);
+		return reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
+	}
+	r.config->jobs = 10000;
+	r.config->bytes = UINT64_C(2) << 30;
+	r.config->keep_s = 3600;
+	r.config->drain_s = 60;
+	bad_line = ini_parse_stream(on_line, &r, on_key, &r);
+	if (!r.failed && (bad_line != 0 || ferror(r.file))) {
+		struct reason what;
+
+		reason_set(&what, LATENTD_ERR_INVALID,
+		    "neither a [section] "
+		    "nor \"key = value\" nor a comment");
+		fail_at(&r, bad_line > 0 ? (unsigned)bad_line : r.line, &what);
+	}
+	check_not_empty(&r);
+	if (!r.failed)
+		check_whole(&r);
+	fclose(r.file);
+	if (r.failed) {
+		config_destroy(r.config);
+		return why->err;
+	}
+	*config = r.config;
+	return LATENTD_OK;
+}
+
+void
+config_destroy(struct config *c)
+{
+	if (c == NULL)
+		return;
+	for (size_t i = 0; i < c->endpoints_n; i++) {
+		char *token = c->endpoints[i].token;
+
+		if (token != NULL)
+			explicit_bzero(token, strlen(token));
+		free(token);
+	}
+	free(c->endpoints);
+	free(c);
+}
+
+void
+config_print(const struct config *c, FILE *out)
+{
+	static const char *const events[] = {"none", "state", "image"};
+
+	fprintf(out, "[daemon]\n");
+	for (size_t i = 0; i < c->listen_n; i++)
+		fprintf(out, "listen = %s\n", c->listen[i]);
+	fprintf(out, "events = %s\n", events[c->events]);
+	if (c->events != 0)
+		fprintf(out, "events_listen = %s\n", c->events_listen);
+	if (c->http[0] != '\0')
+		fprintf(out, "http = %s\n", c->http);
+	fprintf(out,
+	    "drain_s = %u\n\n[queue]\njobs = %llu\nbytes = %llu\n"
+	    "keep_s = %llu\n",
+	    c->drain_s, (unsigned long long)c->jobs,
+	    (unsigned long long)c->bytes, (unsigned long long)c->keep_s);
+	for (size_t i = 0; i < c->endpoints_n; i++) {
+		const struct config_endpoint *ep = &c->endpoints[i];
+
+		fprintf(out,
+		    "\n[endpoint %s]\nmodel = %s\ntask = %s\n"
+		    "url = %s\nparallel = %u\n",
+		    ep->name, ep->model->name,
+		    ep->task == LATENTD_DECODE ? "decode" : "encode", ep->url,
+		    ep->parallel);
+		if (ep->token != NULL)
+			fprintf(out, "token_file = %s\n", ep->token_file);
+	}
+}

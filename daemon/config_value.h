@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How the value of each key is read; for config.c.  Each fails with a sentence
+ * that names the key, what stands there and what would be right.
+ */
+#ifndef DAEMON_CONFIG_VALUE_H
+#define DAEMON_CONFIG_VALUE_H
+
+#include "config.h"
+
+#define CONFIG_VALUE(name)                                          \
+	enum latentd_err config_value_##name(struct config *config, \
+	    struct config_endpoint *ep, const char *value, struct reason *why)
+
+CONFIG_VALUE(listen);
+CONFIG_VALUE(events);
+CONFIG_VALUE(events_listen);
+CONFIG_VALUE(http);
+CONFIG_VALUE(drain_s);
+CONFIG_VALUE(jobs);
+CONFIG_VALUE(bytes);
+CONFIG_VALUE(keep_s);
+CONFIG_VALUE(model);
+CONFIG_VALUE(task);
+CONFIG_VALUE(url);
+CONFIG_VALUE(parallel);
+CONFIG_VALUE(token_file);
+
+/* config_value_defaults(config, why): fill in what follows from other keys. */
+enum latentd_err config_value_defaults(
+    struct config *config, struct reason *why);
+
+#endif

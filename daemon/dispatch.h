@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_DISPATCH_H
+#define DAEMON_DISPATCH_H
+
+#include <uv.h>
+
+#include "endpoint.h"
+#include "lane.h"
+
+struct dispatch;
+
+/* How often a job's requests may fail before the job does; those of a batch
+ * that fail together count once. */
+#define DISPATCH_FAILURES_MAX 5u
+
+struct dispatch_sinks {
+	/* Pop the next QUEUED job of a lane, or NULL. */
+	struct job *(*pop)(struct lane *lane, void *arg);
+	/* Start an attempt; false: its verdict says why not. */
+	bool (*start)(struct attempt *attempt, void *arg);
+	/* Break off an attempt that is in transfer; true if it was. */
+	bool (*abort)(struct attempt *attempt, void *arg);
+	/* Take a job back into the queue, to be tried at retry_at_ns. */
+	void (*retry)(struct job *job, void *arg);
+	/* Take a job that has ended: still ACTIVE, its reason set. */
+	void (*ended)(struct job *job, void *arg);
+	void *arg;
+};
+
+/*
+ * dispatch_open(loop, jobs, result_bytes_max, sinks): without endpoints.
+ * ${result_bytes_max}: while results of that size wait for their producers,
+ * nothing new is started.  NULL when memory is out.
+ */
+struct dispatch *dispatch_open(uv_loop_t *loop, struct jobs *jobs,
+    uint64_t result_bytes_max, const struct dispatch_sinks *sinks);
+
+/* dispatch_close(d): no job may be active; frees endpoints and lanes. */
+void dispatch_close(struct dispatch *d);
+
+/* dispatch_add(d, endpoint): take ${endpoint}; false when memory is out. */
+bool dispatch_add(struct dispatch *d, struct endpoint *endpoint);
+
+/* dispatch_lane(d, model, task): the lane, or NULL if no endpoint does that. */
+struct lane *dispatch_lane(
+    struct dispatch *d, const struct model *model, enum latentd_task task);
+
+/* dispatch_kick(d): something may have become possible; look, from the loop. */
+void dispatch_kick(struct dispatch *d);
+
+/* dispatch_verdict(d, attempt): an attempt came back; takes it. */
+void dispatch_verdict(struct dispatch *d, struct attempt *attempt);
+
+/*
+ * dispatch_cancel(d, job, why): end an ACTIVE job with ${why}; its requests are
+ * broken off.  sinks.ended follows, perhaps from inside.
+ */
+void dispatch_cancel(
+    struct dispatch *d, struct job *job, const struct reason *why);
+
+/* For the report. */
+size_t dispatch_endpoints_n(const struct dispatch *d);
+const struct endpoint *dispatch_endpoint(const struct dispatch *d, size_t i);
+
+#endif

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pure: from a SUBMIT to the requests an endpoint understands.  What a
+ * producer may ask for and what an endpoint can do meet here and nowhere
+ * else.
+ */
+#include "intake.h"
+
+#include <string.h>
+
+#include "base/png_write.h"
+#include "tensor.h"
+
+static enum latentd_err
+read_metadata(struct intake *in, struct reason *why)
+{
+	const uint8_t *at = in->metadata, *end = at + in->metadata_bytes;
+	size_t n = 0;
+
+	if (in->metadata_bytes == 0)
+		return LATENTD_OK;
+	if (in->output != LATENTD_OUT_PNG)
+		return reason_set(why, LATENTD_ERR_UNSUPPORTED,
+		    "metadata can only be written into png output, not %s",
+		    output_name(in->output));
+	for (;; n++) {
+		struct text key, value;
+		enum latentd_err err =
+		    metadata_next(&at, end, &key, &value, why);
+
+		if (err != LATENTD_OK)
+			return err;
+		if (key.at == NULL)
+			return LATENTD_OK;
+		if (n == LATENTD_MAX_METADATA_N)
+			return reason_set(why, LATENTD_ERR_TOO_LARGE,
+			    "metadata has more than %u entries",
+			    LATENTD_MAX_METADATA_N);
+		if (!png_text_key_valid(key.at, key.bytes) ||
+		    !png_text_value_valid(value.at, value.bytes))
+			return reason_set(why, LATENTD_ERR_INVALID,
+			    "metadata entry \"%.*s\" is not allowed as PNG "
+			    "text: the key must be printable Latin-1 without "
+			    "double blanks, the value UTF-8 without NUL",
+			    (int)key.bytes, key.at);
+	}
+}
+
+/* Choose the output where the producer left it open, and check it. */
+static enum latentd_err
+read_output(struct intake *in, enum latentd_output output, struct reason *why)
+{
+	bool video = in->model->temporal != 0;
+
+	in->output = output;
+	if (output == LATENTD_OUT_NONE) {
+		in->output = LATENTD_OUT_PNG;
+		if (in->task == LATENTD_ENCODE)
+			in->output = LATENTD_OUT_LATENT;
+		else if (video)
+			in->output = LATENTD_OUT_MP4;
+	}
+	if ((in->task == LATENTD_ENCODE) != (in->output == LATENTD_OUT_LATENT))
+		return reason_set(why, LATENTD_ERR_UNSUPPORTED,
+		    "output %s does not go with task %s",
+		    output_name(in->output), task_name(in->task));
+	if (in->output == LATENTD_OUT_MP4 && !video)
+		return reason_set(why, LATENTD_ERR_UNSUPPORTED,
+		    "output mp4 needs a video model; %s gives images: png, "
+		    "jpg, pixels or float",
+		    in->model->name);
+	if (in->output == LATENTD_OUT_JPG && video)
+		return reason_set(why, LATENTD_ERR_UNSUPPORTED,
+		    "output jpg is for images; %s gives video: mp4, png "
+		    "(a file per frame), pixels or float",
+		    in->model->name);
+	return LATENTD_OK;
+}
+
+static void
+set_scaling(struct intake *in, enum latentd_space space)
+{
+	if (space == LATENTD_SPACE_VAE)
+		return;
+	in->remote.scaling = REMOTE_SCALING_FACTORS;
+	in->remote.scaling_factor = in->model->scaling_factor;
+	in->remote.shift_factor = in->model->shift_factor;
+	in->remote.has_shift = in->model->has_shift;
+}
+
+/* The request for the output: see the reply table of protocol.md §10. */
+static void
+set_reply(struct intake *in)
+{
+	in->remote.accept = REMOTE_TENSOR;
+	in->remote.output = REMOTE_PT;
+	switch (in->output) {
+	case LATENTD_OUT_JPG:
+		in->remote.accept = REMOTE_JPEG;
+		in->remote.output = REMOTE_PIL;
+		return;
+	case LATENTD_OUT_MP4:
+		in->remote.accept = REMOTE_TEXT;
+		in->remote.output = REMOTE_MP4;
+		return;
+	case LATENTD_OUT_PNG:
+	case LATENTD_OUT_PIXELS:
+		/* uint8 is the smallest transfer at full quality. */
+		in->remote.partial_postprocess = true;
+		return;
+	case LATENTD_OUT_LATENT:
+		in->remote.accept = REMOTE_ANY;
+		return;
+	case LATENTD_OUT_NONE:
+	case LATENTD_OUT_FLOAT:
+		return;
+	}
+}
+
+/* The forms that old clients send, as every endpoint knows them. */
+static struct latentd_tensor
+plain_shape(const struct latentd_tensor *sent, const struct geometry *geo)
+{
+	struct latentd_tensor t = *sent;
+
+	if (t.ndim == 3 && !geo->packed) {
+		/* [C,h,w] lacks its batch. */
+		memmove(t.shape + 1, t.shape, 3 * sizeof(t.shape[0]));
+		t.shape[0] = 1;
+		t.ndim = 4;
+	} else if (t.ndim == 4 && geo->packed) {
+		/* [1,N,P,4C] has one dimension too many. */
+		memmove(t.shape, t.shape + 1, 3 * sizeof(t.shape[0]));
+		t.ndim = 3;
+	}
+	return t;
+}
+
+static enum latentd_err
+read_decode(
+    struct intake *in, const struct message_submit *s, struct reason *why)
+{
+	uint64_t bytes;
+	enum latentd_err err;
+
+	err = tensor_bytes(&s->tensor, &bytes, why);
+	if (err != LATENTD_OK)
+		return err;
+	if (bytes != in->payload_bytes) {
+		char shape[TENSOR_SHAPE_TEXT_BYTES];
+
+		return reason_set(why, LATENTD_ERR_SHAPE,
+		    "shape %s of %s needs %llu bytes, but the body has %zu",
+		    tensor_shape_format(&s->tensor, shape),
+		    dtype_name(s->tensor.dtype), (unsigned long long)bytes,
+		    in->payload_bytes);
+	}
+	if (s->tensor.dtype == LATENTD_U8)
+		return reason_set(why, LATENTD_ERR_INVALID,
+		    "field \"dtype\" is uint8, but a latent must be float16, "
+		    "bfloat16 or float32");
+	err = model_geometry(in->model, &s->tensor, (uint32_t)s->height_px,
+	    (uint32_t)s->width_px, &in->geo, why);
+	if (err != LATENTD_OK)
+		return err;
+	if ((uint64_t)in->geo.batch * in->geo.frames > LATENTD_MAX_PARTS &&
+	    in->output == LATENTD_OUT_PNG)
+		return reason_set(why, LATENTD_ERR_TOO_LARGE,
+		    "%u frames as png files; at most %u, use mp4 or pixels",
+		    in->geo.batch * in->geo.frames, LATENTD_MAX_PARTS);
+	in->remote.tensor = plain_shape(&s->tensor, &in->geo);
+	if (in->geo.packed) {
+		in->remote.height_px = in->geo.height_px;
+		in->remote.width_px = in->geo.width_px;
+	}
+	/* An endpoint gives one file per request, so batches are split. */
+	if (in->geo.batch > 1 &&
+	    (in->output == LATENTD_OUT_JPG || in->output == LATENTD_OUT_MP4 ||
+		in->geo.video)) {
+		in->parts_n = in->geo.batch;
+		in->remote.tensor.shape[0] = 1;
+	}
+	return remote_expect(&in->remote, NULL, &in->expect, why);
+}
+
+static enum latentd_err
+read_encode(
+    struct intake *in, const struct message_submit *s, struct reason *why)
+{
+	struct image_info image;
+	uint64_t bytes;
+	enum latentd_err err;
+
+	if (s->tensor.ndim == 0 && s->tensor.dtype == LATENTD_DTYPE_NONE) {
+		in->remote.body = REMOTE_ANY;
+		err = image_parse(in->payload, in->payload_bytes, &image, why);
+		if (err != LATENTD_OK)
+			return err;
+		if (image.kind == IMAGE_MP4)
+			return reason_set(why, LATENTD_ERR_UNSUPPORTED,
+			    "encode takes PNG or JPEG files or a tensor, "
+			    "not MP4");
+		return remote_expect(&in->remote, &image, &in->expect, why);
+	}
+	err = tensor_bytes(&s->tensor, &bytes, why);
+	if (err != LATENTD_OK)
+		return err;
+	if (bytes != in->payload_bytes)
+		return reason_set(why, LATENTD_ERR_SHAPE,
+		    "shape and dtype need %llu bytes, but the body has %zu",
+		    (unsigned long long)bytes, in->payload_bytes);
+	in->remote.tensor = s->tensor;
+	return remote_expect(&in->remote, NULL, &in->expect, why);
+}
+
+enum latentd_err
+intake_read(const struct message_submit *s, const uint8_t *body,
+    size_t body_bytes, struct intake *in, struct reason *why)
+{
+	enum latentd_err err;
+
+	memset(in, 0, sizeof(*in));
+	in->model = model_find(s->model.at, s->model.bytes);
+	if (in->model == NULL)
+		return reason_set(why, LATENTD_ERR_MODEL,
+		    "field \"model\" is \"%.*s\", but must be one of %s",
+		    (int)s->model.bytes, s->model.at, model_names());
+	if (s->metadata_bytes > body_bytes)
+		return reason_set(why, LATENTD_ERR_INVALID,
+		    "field \"metadata_bytes\" is %llu, but the body has %zu",
+		    (unsigned long long)s->metadata_bytes, body_bytes);
+	in->task = s->task;
+	in->parts_n = 1;
+	in->payload = body;
+	in->payload_bytes = body_bytes - (size_t)s->metadata_bytes;
+	in->metadata = body + in->payload_bytes;
+	in->metadata_bytes = (size_t)s->metadata_bytes;
+	remote_request_init(&in->remote, s->task, in->model);
+	in->remote.body = REMOTE_TENSOR;
+	if ((err = read_output(in, s->output, why)) != LATENTD_OK ||
+	    (err = read_metadata(in, why)) != LATENTD_OK)
+		return err;
+	set_scaling(in, s->space);
+	set_reply(in);
+	return s->task == LATENTD_DECODE ? read_decode(in, s, why)
+					 : read_encode(in, s, why);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_INTAKE_H
+#define DAEMON_INTAKE_H
+
+#include "job.h"
+
+/* What a producer asks for, read and checked: everything of a job but its
+ * identity. */
+struct intake {
+	const struct model *model;
+	enum latentd_task task;
+	enum latentd_output output;
+	struct geometry geo; /* decode: pictures of the whole job */
+	size_t parts_n;
+	struct remote_request remote; /* of one part */
+	struct remote_expect expect; /* of one part */
+	const uint8_t *payload;
+	size_t payload_bytes;
+	const uint8_t *metadata;
+	size_t metadata_bytes;
+};
+
+/*
+ * intake_read(submit, body, body_bytes, intake, why):
+ * Check a SUBMIT against its body and work out the requests that it needs.
+ * ${intake} points into ${body}.  Fails with MODEL, SHAPE, IMAGE, TOO_LARGE,
+ * INVALID, UNSUPPORTED and a sentence that names the field.
+ */
+enum latentd_err intake_read(const struct message_submit *submit,
+    const uint8_t *body, size_t body_bytes, struct intake *intake,
+    struct reason *why);
+
+#endif

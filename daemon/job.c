@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The job and the books: every count and byte sum changes here, in the same
+ * function as the job it is about.
+ */
+#include "job.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/msgbuf.h"
+
+/* allowed[from] has bit ${to} set for every step a job may take. */
+static const unsigned allowed[JOB_STATE_COUNT] = {
+    [JOB_NEW] = 1u << JOB_QUEUED,
+    [JOB_QUEUED] = 1u << JOB_ACTIVE | 1u << JOB_CANCELLED | 1u << JOB_FAILED,
+    [JOB_ACTIVE] = 1u << JOB_QUEUED | 1u << JOB_DONE | 1u << JOB_FAILED |
+	1u << JOB_CANCELLED,
+};
+
+static bool
+is_open(enum job_state state)
+{
+	return state == JOB_QUEUED || state == JOB_ACTIVE;
+}
+
+enum latentd_err
+job_create(struct jobs *jobs, struct producer *producer, struct text key,
+    size_t parts_n, struct job **job, struct reason *why)
+{
+	struct job *j = calloc(1, sizeof(*j));
+
+	assert(key.bytes <= LATENTD_MAX_NAME_BYTES);
+	if (j == NULL ||
+	    (j->parts = calloc(parts_n, sizeof(*j->parts))) == NULL) {
+		free(j);
+		return reason_set(
+		    why, LATENTD_ERR_MEMORY, "the daemon is out of memory");
+	}
+	j->magic = JOB_MAGIC;
+	j->parts_n = parts_n;
+	j->id = ++jobs->next_id;
+	j->producer = producer;
+	memcpy(j->key, key.at, key.bytes);
+	HASH_ADD(by_id, jobs->by_id, id, sizeof(j->id), j);
+	HASH_ADD_KEYPTR(by_key, producer->by_key, j->key, key.bytes, j);
+	producer->jobs_n++;
+	jobs->n++;
+	jobs->state_n[JOB_NEW]++;
+	*job = j;
+	return LATENTD_OK;
+}
+
+static void
+part_release(struct part *part)
+{
+	if (part->reply != NULL)
+		nng_msg_free(part->reply);
+	free(part->file_bytes);
+	*part = (struct part){.state = part->state};
+}
+
+void
+job_destroy(struct jobs *jobs, struct job *j)
+{
+	struct producer *producer = j->producer;
+
+	assert(j->magic == JOB_MAGIC && j->running_n == 0);
+	job_release_input(jobs, j);
+	job_drop_result(jobs, j);
+	for (size_t i = 0; i < j->parts_n; i++)
+		part_release(&j->parts[i]);
+	HASH_DELETE(by_id, jobs->by_id, j);
+	HASH_DELETE(by_key, producer->by_key, j);
+	jobs->state_n[j->state]--;
+	if (is_open(j->state))
+		producer->open_n--;
+	jobs->n--;
+	producers_forget_job(&jobs->producers, producer);
+	free(j->parts);
+	j->magic = 0;
+	free(j);
+}
+
+void
+job_move(struct jobs *jobs, struct job *j, enum job_state to)
+{
+	enum job_state from = j->state;
+
+	assert(j->magic == JOB_MAGIC && (allowed[from] & 1u << to) != 0);
+	jobs->state_n[from]--;
+	jobs->state_n[to]++;
+	if (!is_open(from) && is_open(to))
+		j->producer->open_n++;
+	if (is_open(from) && !is_open(to)) {
+		j->producer->open_n--;
+		jobs->ended_n[to]++;
+	}
+	j->state = to;
+	jobs->on_move(j, from, jobs->arg);
+}
+
+void
+job_hold(struct jobs *jobs, struct job *j, nng_msg *msg)
+{
+	assert(j->message == NULL);
+	j->message = msg;
+	jobs->input_bytes += nng_msg_len(msg);
+}
+
+void
+job_release_input(struct jobs *jobs, struct job *j)
+{
+	if (j->message == NULL)
+		return;
+	jobs->input_bytes -= nng_msg_len(j->message);
+	nng_msg_free(j->message);
+	j->message = NULL;
+	j->payload = j->metadata = NULL;
+}
+
+void
+job_drop_result(struct jobs *jobs, struct job *j)
+{
+	if (j->result != NULL) {
+		nng_msg_free(j->result);
+		jobs->result_bytes -= j->result_bytes;
+	}
+	free(j->file_bytes);
+	j->result = NULL;
+	j->file_bytes = NULL;
+	j->files_n = 0;
+	j->result_bytes = 0;
+}
+
+/* Put several parts' files behind each other. */
+static enum latentd_err
+gather_many(struct job *j)
+{
+	size_t front_bytes, bytes = 0, files_n = 0, at = 0;
+
+	for (size_t i = 0; i < j->parts_n; i++)
+		files_n += j->parts[i].files_n;
+	j->file_bytes = calloc(files_n, sizeof(*j->file_bytes));
+	if (j->file_bytes == NULL)
+		return LATENTD_ERR_MEMORY;
+	j->files_n = files_n;
+	front_bytes = job_front_bytes(j);
+	for (size_t i = 0; i < j->parts_n; i++)
+		bytes += nng_msg_len(j->parts[i].reply) - front_bytes;
+	if ((j->result = msgbuf_create(front_bytes, bytes)) == NULL)
+		return LATENTD_ERR_MEMORY;
+	for (size_t i = 0; i < j->parts_n; i++) {
+		struct part *part = &j->parts[i];
+
+		memcpy(j->file_bytes + at, part->file_bytes,
+		    part->files_n * sizeof(*part->file_bytes));
+		at += part->files_n;
+		if (!msgbuf_append(j->result,
+			(uint8_t *)nng_msg_body(part->reply) + front_bytes,
+			nng_msg_len(part->reply) - front_bytes))
+			return LATENTD_ERR_MEMORY;
+		part_release(part);
+	}
+	return LATENTD_OK;
+}
+
+enum latentd_err
+job_gather(struct jobs *jobs, struct job *j)
+{
+	struct part *part = &j->parts[0];
+	enum latentd_err err = LATENTD_OK;
+
+	assert(j->done_n == j->parts_n && j->result == NULL);
+	if (j->parts_n == 1) {
+		j->result = part->reply;
+		j->file_bytes = part->file_bytes;
+		j->files_n = part->files_n;
+		part->reply = NULL;
+		part->file_bytes = NULL;
+	} else {
+		err = gather_many(j);
+	}
+	if (j->result != NULL) {
+		j->result_bytes = nng_msg_len(j->result) - job_front_bytes(j);
+		jobs->result_bytes += j->result_bytes;
+	}
+	if (err != LATENTD_OK)
+		job_drop_result(jobs, j);
+	return err;
+}
+
+size_t
+job_front_bytes(const struct job *j)
+{
+	size_t files_n = (size_t)j->geo.frames * j->geo.batch;
+
+	if (files_n > LATENTD_MAX_PARTS)
+		files_n = LATENTD_MAX_PARTS;
+	/* A result's fixed fields take under 700 bytes, a file's size 9. */
+	return 1024 + 9 * files_n;
+}
+
+const uint8_t *
+job_part_data(const struct job *j, size_t i, size_t *bytes)
+{
+	*bytes = j->payload_bytes / j->parts_n;
+	return j->payload + i * *bytes;
+}
+
+struct job *
+jobs_by_id(const struct jobs *jobs, uint64_t id)
+{
+	struct job *j;
+
+	HASH_FIND(by_id, jobs->by_id, &id, sizeof(id), j);
+	return j;
+}
+
+struct job *
+jobs_by_key(const struct producer *producer, struct text key)
+{
+	struct job *j;
+
+	HASH_FIND(by_key, producer->by_key, key.at, key.bytes, j);
+	return j;
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_JOB_H
+#define DAEMON_JOB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include <nng/nng.h>
+#include <uthash.h>
+
+#include "message.h"
+#include "producer.h"
+#include "remote.h"
+
+struct attempt;
+struct endpoint;
+struct lane;
+
+/*
+ * One request's worth of a job.  A batch whose output an endpoint can only
+ * give one image at a time has a part per image; all other jobs have one.
+ */
+enum part_state { PART_TODO = 0, PART_RUNNING, PART_DONE };
+
+struct part {
+	enum part_state state;
+	struct attempt *attempt; /* while RUNNING */
+	nng_msg *reply; /* when DONE; front as in job.h below */
+	uint64_t *file_bytes; /* sizes of the files in it; owned */
+	size_t files_n;
+};
+
+/*
+ * A job belongs to exactly one stage at a time, which alone links it through
+ * ${link} and touches its changing fields; passing it to a sink gives it away.
+ */
+struct job {
+	unsigned magic;
+	enum job_state state; /* job_move() alone writes it */
+	uint64_t id;
+	char key[LATENTD_MAX_NAME_BYTES + 1];
+	struct producer *producer;
+	UT_hash_handle by_key;
+	UT_hash_handle by_id;
+	TAILQ_ENTRY(job) link;
+	TAILQ_ENTRY(job) kept_link; /* outbox.c's */
+
+	/* What to do; fixed by ingress. */
+	struct lane *lane; /* its model and task; dispatch.c's */
+	struct remote_request remote; /* of one part */
+	struct remote_expect expect; /* of one part */
+	enum latentd_output output;
+	struct geometry geo; /* of the whole job; decode only */
+	nng_msg *message; /* the SUBMIT; owns the three below */
+	const uint8_t *payload;
+	size_t payload_bytes;
+	const uint8_t *metadata;
+	size_t metadata_bytes;
+
+	/* How far it is. */
+	size_t parts_n;
+	struct part *parts;
+	size_t done_n; /* parts */
+	size_t running_n;
+	unsigned attempts_n; /* requests made, all parts together */
+	unsigned failures_n; /* failed ones since the last success */
+	bool cancelled; /* asked for while attempts ran */
+	bool failing; /* ends as soon as no attempt runs */
+	uint64_t retry_at_ns; /* not before; 0: at once */
+	uint64_t submitted_ns;
+	uint64_t started_ns; /* its first attempt */
+	uint64_t decoded_ns; /* its last reply was complete */
+	uint64_t finished_ns;
+	char endpoint[LATENTD_MAX_NAME_BYTES + 1]; /* of the last attempt */
+	long http_status; /* of the last attempt */
+
+	/* What came of it; from the end on. */
+	struct reason reason; /* err OK when done */
+	nng_msg *result; /* the files or the tensor, behind a
+	                                 * front of job_front_bytes() */
+	uint64_t *file_bytes;
+	size_t files_n;
+	size_t result_bytes;
+	struct latentd_tensor tensor;
+
+	/* Delivery; outbox.c's. */
+	uint64_t tag;
+	UT_hash_handle by_tag;
+	uint32_t lease_pipe; /* 0: not leased */
+	uint64_t lease_until_ns;
+};
+
+#define JOB_MAGIC 0x6a6f6231u
+
+/* All jobs of the daemon: found by id and key, counted by state and bytes. */
+struct jobs {
+	struct producers producers;
+	struct job *by_id;
+	uint64_t next_id;
+	size_t n;
+	size_t state_n[JOB_STATE_COUNT];
+	uint64_t ended_n[JOB_STATE_COUNT]; /* since the start */
+	uint64_t input_bytes; /* messages held */
+	uint64_t result_bytes; /* results held */
+	/* on_move(job, from, arg) after each change of state. */
+	void (*on_move)(const struct job *job, enum job_state from, void *arg);
+	void *arg;
+};
+
+/*
+ * job_create(jobs, producer, key, parts_n, why): a NEW job, findable by id and
+ * key.  MEMORY on failure.  ${key} must not exist for ${producer}.
+ */
+enum latentd_err job_create(struct jobs *jobs, struct producer *producer,
+    struct text key, size_t parts_n, struct job **job, struct reason *why);
+
+/* job_destroy(jobs, job): forget and free it, in whatever state; it must be
+ * out of every list and no attempt may run. */
+void job_destroy(struct jobs *jobs, struct job *job);
+
+/* job_move(jobs, job, to): the one place where a state changes; asserts that
+ * the table in job.c allows it. */
+void job_move(struct jobs *jobs, struct job *job, enum job_state to);
+
+/* job_hold(jobs, job, msg): give the job its SUBMIT message.
+ * job_release_input(jobs, job): free it, when no attempt needs it any more. */
+void job_hold(struct jobs *jobs, struct job *job, nng_msg *msg);
+void job_release_input(struct jobs *jobs, struct job *job);
+
+/*
+ * job_gather(jobs, job): make the result out of the parts, all DONE; MEMORY
+ * when a batch cannot be put together.  Releases the parts' replies.
+ */
+enum latentd_err job_gather(struct jobs *jobs, struct job *job);
+
+/* job_drop_result(jobs, job): free what came of it. */
+void job_drop_result(struct jobs *jobs, struct job *job);
+
+/* Room before a result for preamble and RESULT header. */
+size_t job_front_bytes(const struct job *job);
+
+/* The bytes of part ${i}'s request. */
+const uint8_t *job_part_data(const struct job *job, size_t i, size_t *bytes);
+
+struct job *jobs_by_id(const struct jobs *jobs, uint64_t id);
+struct job *jobs_by_key(const struct producer *producer, struct text key);
+
+#endif

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * latentd: options, signals, the loop.
+ */
+#include <getopt.h>
+#include <locale.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include <curl/curl.h>
+#include <uv.h>
+
+#include "base/log.h"
+#include "config.h"
+#include "latentd/version.h"
+#include "nearest.h"
+#include "pipeline.h"
+
+enum exit_code { EXIT_USAGE = 2, EXIT_CONFIG = 3 };
+
+static const char help[] =
+    "Usage: latentd --config FILE [--check] [--log-level LEVEL]\n"
+    "\n"
+    "Accept latents from many producers, have remote endpoints decode them,\n"
+    "and keep the images until their producers have collected them.\n"
+    "\n"
+    "  --config FILE      read the configuration from FILE\n"
+    "                     (default /etc/latentd/latentd.conf)\n"
+    "  --check            check the configuration, print what would be used\n"
+    "                     with all defaults, and exit\n"
+    "  --log-level LEVEL  error, warn, info (default) or debug\n"
+    "  --version          print the version and exit\n"
+    "  --help             print this and exit\n"
+    "\n"
+    "SIGTERM and SIGINT finish the jobs there are and stop; a second one\n"
+    "stops at once.  Exit codes: 0 stopped or checked, 1 could not start,\n"
+    "2 wrong usage, 3 wrong configuration.\n";
+
+static const struct option options[] = {
+    {"config", required_argument, NULL, 'c'},
+    {"check", no_argument, NULL, 'k'},
+    {"log-level", required_argument, NULL, 'l'},
+    {"version", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+struct program {
+	uv_loop_t loop;
+	uv_signal_t term;
+	uv_signal_t interrupt;
+	struct pipeline *pipeline;
+	bool stopping;
+};
+
+struct arguments {
+	const char *config;
+	bool check;
+	enum log_level level;
+};
+
+static int
+complain_option(const char *option)
+{
+	static const char *const names[] = {
+	    "config", "check", "log-level", "version", "help"};
+	const char *nearest = NULL;
+
+	while (*option == '-')
+		option++;
+	nearest = nearest_name(option, names, sizeof(names) / sizeof(names[0]));
+	fprintf(stderr, "latentd: no option --%s%s%s; see --help\n", option,
+	    nearest != NULL ? "; did you mean --" : "",
+	    nearest != NULL ? nearest : "");
+	return EXIT_USAGE;
+}
+
+static bool
+read_level(const char *name, enum log_level *level)
+{
+	static const struct {
+		const char *name;
+		enum log_level level;
+	} levels[] = {{"error", LOG_LEVEL_ERROR}, {"warn", LOG_LEVEL_WARN},
+	    {"info", LOG_LEVEL_INFO}, {"debug", LOG_LEVEL_DEBUG}};
+
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+		if (strcmp(levels[i].name, name) == 0) {
+			*level = levels[i].level;
+			return true;
+		}
+	}
+	fprintf(stderr,
+	    "latentd: --log-level is \"%s\", but must be error, "
+	    "warn, info or debug\n",
+	    name);
+	return false;
+}
+
+/* Returns -1 to go on, or the exit code. */
+static int
+read_arguments(int argc, char **argv, struct arguments *a)
+{
+	int c;
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+		if (c == 'c') {
+			a->config = optarg;
+		} else if (c == 'k') {
+			a->check = true;
+		} else if (c == 'l') {
+			if (!read_level(optarg, &a->level))
+				return EXIT_USAGE;
+		} else if (c == 'v') {
+			printf("latentd %s\n", LATENTD_VERSION);
+			return EXIT_SUCCESS;
+		} else if (c == 'h') {
+			fputs(help, stdout);
+			return EXIT_SUCCESS;
+		} else if (c == ':') {
+			fprintf(stderr,
+			    "latentd: %s needs a value; see "
+			    "--help\n",
+			    argv[optind - 1]);
+			return EXIT_USAGE;
+		} else {
+			return complain_option(argv[optind - 1]);
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr,
+		    "latentd: unexpected argument \"%s\"; see "
+		    "--help\n",
+		    argv[optind]);
+		return EXIT_USAGE;
+	}
+	return -1;
+}
+
+/* Let this thread, and those that it creates, take our signals or not. */
+static void
+mask_signals(int how)
+{
+	sigset_t ours;
+
+	sigemptyset(&ours);
+	sigaddset(&ours, SIGTERM);
+	sigaddset(&ours, SIGINT);
+	pthread_sigmask(how, &ours, NULL);
+}
+
+/*
+ * libuv leaves the default action when a signal's last handle closes; a signal
+ * that comes then must not cut the end short.
+ */
+static void
+close_signals(struct program *prog)
+{
+	mask_signals(SIG_BLOCK);
+	uv_close((uv_handle_t *)&prog->term, NULL);
+	uv_close((uv_handle_t *)&prog->interrupt, NULL);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+}
+
+static void
+on_drained(void *arg)
+{
+	struct program *prog = arg;
+
+	/* A second signal and the end of the drain may both come here. */
+	if (uv_is_closing((uv_handle_t *)&prog->term))
+		return;
+	pipeline_close(prog->pipeline);
+	close_signals(prog);
+}
+
+static void
+on_signal(uv_signal_t *signal, int number)
+{
+	struct program *prog = signal->data;
+
+	if (uv_is_closing((uv_handle_t *)signal))
+		return;
+	if (prog->stopping) {
+		log_warn("second signal %d: stopping now", number);
+		on_drained(prog);
+		return;
+	}
+	prog->stopping = true;
+	pipeline_drain(prog->pipeline);
+}
+
+static void
+listen_for_signals(struct program *prog)
+{
+	signal(SIGPIPE, SIG_IGN);
+	uv_signal_init(&prog->loop, &prog->term);
+	uv_signal_init(&prog->loop, &prog->interrupt);
+	prog->term.data = prog->interrupt.data = prog;
+	uv_signal_start(&prog->term, on_signal, SIGTERM);
+	uv_signal_start(&prog->interrupt, on_signal, SIGINT);
+	mask_signals(SIG_UNBLOCK);
+}
+
+static int
+run(const struct config *config)
+{
+	struct program prog = {.stopping = false};
+	struct reason why;
+	enum latentd_err err;
+
+	uv_loop_init(&prog.loop);
+	/* nng's threads must not take them. */
+	mask_signals(SIG_BLOCK);
+	err = pipeline_open(
+	    &prog.loop, config, on_drained, &prog, &prog.pipeline, &why);
+	if (err == LATENTD_OK) {
+		listen_for_signals(&prog);
+		for (size_t i = 0; i < config->listen_n; i++)
+			log_info("ready: %s", config->listen[i]);
+	} else {
+		log_error("cannot start: %s", why.text);
+	}
+	uv_run(&prog.loop, UV_RUN_DEFAULT);
+	uv_loop_close(&prog.loop);
+	if (err == LATENTD_OK)
+		log_info("stopped");
+	return err == LATENTD_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct arguments arguments = {
+	    .config = "/etc/latentd/latentd.conf", .level = LOG_LEVEL_INFO};
+	struct config *config;
+	struct reason why;
+	unsigned seed;
+	int code;
+
+	code = read_arguments(argc, argv, &arguments);
+	if (code >= 0)
+		return code;
+	if (config_read(arguments.config, &config, &why) != LATENTD_OK) {
+		fprintf(stderr, "latentd: %s\n", why.text);
+		return EXIT_CONFIG;
+	}
+	if (arguments.check) {
+		config_print(config, stdout);
+		config_destroy(config);
+		return EXIT_SUCCESS;
+	}
+	/* Jitter only: what must not be guessed comes from getrandom(). */
+	if (getrandom(&seed, sizeof(seed), 0) == (ssize_t)sizeof(seed))
+		srandom(seed);
+	log_open("latentd", arguments.level);
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+	code = run(config);
+	curl_global_cleanup();
+	config_destroy(config);
+	return code;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_OUTBOX_H
+#define DAEMON_OUTBOX_H
+
+#include <uv.h>
+
+#include "job.h"
+
+struct outbox;
+
+/* How long a producer may hold a result before it is delivered again. */
+#define OUTBOX_LEASE_MS 120000u
+
+struct outbox_options {
+	uint64_t first_tag; /* differs after a restart, so that an old
+	                         * acknowledgement hits nothing */
+	uint64_t keep_ms; /* how long results wait for their producer */
+	/* on_available(producer, arg): it has something to take (again). */
+	void (*on_available)(struct producer *producer, void *arg);
+	/* on_dropped(job, reason, arg): forgotten without acknowledgement;
+	 * the job is destroyed next. */
+	void (*on_dropped)(
+	    const struct job *job, const char *reason, void *arg);
+	/* on_room(arg): a result's memory was given back. */
+	void (*on_room)(void *arg);
+	void *arg;
+};
+
+/* outbox_open(loop, jobs, options): NULL when memory is out.
+ * outbox_close(o): forgets all results. */
+struct outbox *outbox_open(
+    uv_loop_t *loop, struct jobs *jobs, const struct outbox_options *options);
+void outbox_close(struct outbox *o);
+
+/* outbox_put(o, job): take a job that has ended and keep it until it is
+ * acknowledged or too old. */
+void outbox_put(struct outbox *o, struct job *job);
+
+/*
+ * outbox_take(o, producer, pipe): lease ${producer}'s oldest result to the
+ * connection ${pipe}; NULL if none is ready.  The outbox still owns the job.
+ * job->tag names this delivery.
+ */
+const struct job *outbox_take(
+    struct outbox *o, struct producer *producer, uint32_t pipe);
+
+/*
+ * outbox_ack(o, producer, tag): the producer has it; forget the job.  A tag that is not
+ * leased to ${producer} changes nothing: it was acknowledged before, or
+ * delivered again under another tag.  ${producer} may be freed by this.
+ */
+void outbox_ack(struct outbox *o, struct producer *producer, uint64_t tag);
+
+/* outbox_release(o, pipe): a connection is gone; what it held unacknowledged
+ * is ready for its producer's next COLLECT. */
+void outbox_release(struct outbox *o, uint32_t pipe);
+
+size_t outbox_kept_n(const struct outbox *o);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of producers.  A producer is a name that outlives connections, so
+ * it is found by identity, never by connection.
+ */
+#include "producer.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+void
+producer_identity(uint64_t uid, struct text name, struct text secret,
+    struct producer_identity *identity)
+{
+	assert(name.bytes <= LATENTD_MAX_NAME_BYTES &&
+	    secret.bytes <= LATENTD_MAX_SECRET_BYTES);
+	memset(identity, 0, sizeof(*identity));
+	identity->uid = uid;
+	identity->secret_bytes = (uint32_t)secret.bytes;
+	if (secret.bytes > 0)
+		memcpy(identity->secret, secret.at, secret.bytes);
+	memcpy(identity->name, name.at, name.bytes);
+}
+
+struct producer *
+producers_find(struct producers *ps, const struct producer_identity *identity)
+{
+	struct producer *p;
+
+	HASH_FIND(hh, ps->table, identity, sizeof(*identity), p);
+	return p;
+}
+
+struct producer *
+producers_get(struct producers *ps, const struct producer_identity *identity)
+{
+	struct producer *p = producers_find(ps, identity);
+
+	if (p != NULL || HASH_COUNT(ps->table) >= PRODUCERS_MAX)
+		return p;
+	if ((p = calloc(1, sizeof(*p))) == NULL)
+		return NULL;
+	memcpy(&p->identity, identity, sizeof(*identity));
+	TAILQ_INIT(&p->ready);
+	TAILQ_INIT(&p->waiters);
+	HASH_ADD(hh, ps->table, identity, sizeof(p->identity), p);
+	return p;
+}
+
+static void
+drop_idle(struct producers *ps, struct producer *p)
+{
+	if (p->jobs_n > 0 || p->holds_n > 0)
+		return;
+	assert(TAILQ_EMPTY(&p->ready) && TAILQ_EMPTY(&p->waiters));
+	HASH_DEL(ps->table, p);
+	explicit_bzero(p->identity.secret, sizeof(p->identity.secret));
+	free(p);
+}
+
+void
+producers_hold(struct producer *p)
+{
+	p->holds_n++;
+}
+
+void
+producers_release(struct producers *ps, struct producer *p)
+{
+	assert(p->holds_n > 0);
+	p->holds_n--;
+	drop_idle(ps, p);
+}
+
+void
+producers_forget_job(struct producers *ps, struct producer *p)
+{
+	assert(p->jobs_n > 0);
+	p->jobs_n--;
+	drop_idle(ps, p);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_PRODUCER_H
+#define DAEMON_PRODUCER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include <uthash.h>
+
+#include "message.h"
+
+struct job;
+struct waiter;
+
+TAILQ_HEAD(job_list, job);
+TAILQ_HEAD(waiter_list, waiter);
+
+#define PRODUCER_NO_UID UINT64_MAX
+
+/*
+ * Who a producer is: the same peer uid (PRODUCER_NO_UID over tcp), secret and
+ * name.  Two connections that agree in all three are the same producer.
+ * Zero-filled, so that it compares by memcmp.
+ */
+struct producer_identity {
+	uint64_t uid;
+	uint32_t secret_bytes;
+	char secret[LATENTD_MAX_SECRET_BYTES];
+	char name[LATENTD_MAX_NAME_BYTES + 1];
+};
+
+/* A producer exists while it has jobs or somebody holds it. */
+struct producer {
+	struct producer_identity identity;
+	struct job *by_key; /* uthash over job->key */
+	size_t jobs_n; /* of any state, in by_key */
+	size_t open_n; /* queued or active */
+	size_t holds_n; /* other reasons to exist */
+	struct job_list ready; /* outbox.c's: results to deliver */
+	struct waiter_list waiters; /* publish.c's: COLLECTs waiting */
+	UT_hash_handle hh;
+};
+
+struct producers {
+	struct producer *table;
+};
+
+/*
+ * producer_identity(uid, name, secret, identity): fill ${identity}; the
+ * lengths were checked by message_decode().
+ */
+void producer_identity(uint64_t uid, struct text name, struct text secret,
+    struct producer_identity *identity);
+
+/* producers_find(ps, identity): that producer or NULL.
+ * producers_get(ps, identity): the same, made if missing; NULL when memory is
+ * out or PRODUCERS_MAX exist. */
+#define PRODUCERS_MAX 65536u
+struct producer *producers_find(
+    struct producers *ps, const struct producer_identity *identity);
+struct producer *producers_get(
+    struct producers *ps, const struct producer_identity *identity);
+
+/*
+ * producers_hold(p) / producers_release(ps, p): keep ${p} although it has no
+ * jobs; the release frees it if nothing else keeps it.
+ */
+void producers_hold(struct producer *p);
+void producers_release(struct producers *ps, struct producer *p);
+
+/* producers_forget_job(ps, p): one of its jobs is gone; may free it. */
+void producers_forget_job(struct producers *ps, struct producer *p);
+
+#endif

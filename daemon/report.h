@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_REPORT_H
+#define DAEMON_REPORT_H
+
+#include "dispatch.h"
+#include "job.h"
+
+struct report_input {
+	const struct jobs *jobs;
+	const struct dispatch *dispatch;
+	uint64_t instance;
+	uint64_t started_ns;
+	uint64_t jobs_max;
+	uint64_t bytes_max;
+	const char *state; /* "running", "draining" */
+};
+
+/*
+ * report_create(input):
+ * The state of the daemon as a JSON document (protocol.md §7), malloc'd; NULL
+ * when memory is out.  Holds no secrets: no keys, tokens or producers'
+ * secrets.
+ */
+char *report_create(const struct report_input *input);
+
+#endif
