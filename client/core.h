@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The client's insides, for client.c, session.c, reply.c and result.c only.
+ *
+ * One mutex guards everything below.  Application threads and nng's threads
+ * change the state under it and then call session_pump(), which sends what is
+ * now due; no nng call that may call back is made with the mutex held.
+ */
+#ifndef CLIENT_CORE_H
+#define CLIENT_CORE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <time.h>
+
+#include <nng/nng.h>
+
+#include "jobs.h"
+#include "latentd/client.h"
+#include "message.h"
+#include "reason.h"
+#include "seen.h"
+
+/* Submits that may be out unanswered at the same time. */
+#define SUBMIT_WINDOW 8u
+/* Results fetched ahead of latentd_collect(). */
+#define READY_MAX_N 4u
+#define READY_MAX_BYTES (64u << 20)
+/* How long one COLLECT waits; less than REQ's resend time. */
+#define COLLECT_WAIT_MS 20000u
+/* The same while the client closes. */
+#define CLOSING_WAIT_MS 200u
+
+enum channel_name {
+	CHANNEL_HELLO = 0, /* at the end also the last acknowledgements */
+	CHANNEL_COLLECT,
+	CHANNEL_CANCEL,
+	CHANNEL_STATUS,
+	CHANNEL_SUBMIT,
+	CHANNELS = CHANNEL_SUBMIT + SUBMIT_WINDOW
+};
+
+/* One REQ context: one request and its reply at a time. */
+struct channel {
+	struct latentd_client *client;
+	nng_ctx ctx;
+	nng_aio *aio;
+	bool open;
+	bool busy;
+	bool receiving; /* belongs to the callback while busy */
+	enum message_type request;
+	struct job *job; /* of a SUBMIT */
+	uint64_t ticket; /* of a CANCEL; 0: latentd_cancel_key()'s */
+	uint64_t wait_ms; /* COLLECT: how long the daemon may keep it */
+	uint64_t acked_to; /* a COLLECT carries acks up to this serial */
+	uint64_t started_at; /* serial when the request was made */
+};
+
+struct timer {
+	struct latentd_client *client;
+	nng_aio *aio;
+	bool armed; /* what it holds back is held back */
+	bool running; /* nng has it */
+	nng_duration ms;
+};
+
+struct ack {
+	uint64_t serial;
+	uint64_t tag;
+};
+
+/* A call that waits for the reply to one request. */
+struct call {
+	bool wanted; /* to be sent */
+	uint64_t done_n; /* replies so far */
+	struct reason why; /* of the latest one */
+};
+
+TAILQ_HEAD(result_list, latentd_result);
+
+struct latentd_client {
+	pthread_mutex_t mutex;
+	pthread_cond_t changed; /* on the monotonic clock */
+	uint32_t refs; /* the application's, and one per result it holds */
+
+	/* Fixed after latentd_client_open(). */
+	char url[LATENTD_MAX_URL_BYTES + 1];
+	char producer[LATENTD_MAX_NAME_BYTES + 1];
+	char secret[LATENTD_MAX_SECRET_BYTES];
+	size_t secret_bytes;
+	char software[LATENTD_MAX_NAME_BYTES + 1];
+	bool anonymous;
+	size_t max_jobs;
+	uint64_t max_bytes;
+	nng_socket socket;
+	bool socket_open;
+	struct channel channels[CHANNELS];
+	struct timer busy_timer; /* holds SUBMIT back */
+	struct timer collect_timer; /* holds COLLECT back after an error */
+	int fd;
+
+	bool closing; /* latentd_client_close() waits for the last replies */
+	bool closed; /* nothing is sent any more */
+	bool pumping; /* a thread is in session_pump() */
+	size_t receivers; /* threads in nng_ctx_recv() */
+	bool disconnected; /* session_close() is through */
+	uint64_t serial; /* counts requests, acceptances and acks */
+
+	int pipe_id; /* of the connection; 0: none */
+	bool welcome; /* HELLO was answered */
+	bool hello_wanted;
+	struct reason hello_why;
+	uint64_t instance; /* of the daemon; 0: not yet known */
+	uint64_t max_body_bytes; /* 0: not yet known */
+	uint64_t wait_ms; /* of a COLLECT */
+
+	struct jobs jobs;
+	uint64_t tickets; /* given so far */
+	size_t reserved_n; /* room taken by submits in the making */
+	uint64_t reserved_bytes;
+	size_t window;
+
+	bool collecting; /* the application has shown interest in results */
+	size_t collectors; /* threads waiting in latentd_collect() */
+	bool hungry; /* latentd_collect() found nothing; one may poll now */
+	size_t runners; /* threads waiting in latentd_run() */
+	struct reason collect_why; /* why COLLECT is refused; OK: it is not */
+	struct result_list ready;
+	size_t ready_n;
+	size_t ready_own_n; /* of these: with a ticket */
+	uint64_t ready_bytes;
+	struct result_list held; /* given to the application */
+	struct seen seen;
+	struct ack *acks;
+	size_t acks_n;
+	size_t acks_room;
+
+	struct call status;
+	char *report;
+	struct call cancel;
+	char cancel_key[LATENTD_MAX_NAME_BYTES + 1];
+	bool cancel_taken; /* a thread is in latentd_cancel_key() */
+};
+
+/* How long latentd_client_close() waits at most; tests prolong it. */
+extern int client_close_ms;
+
+/* client_reason(): the calling thread's latest error; client.c. */
+struct reason *client_reason(void);
+
+/*
+ * client_deadline(timeout_ms) / client_wait(client, deadline):
+ * Wait with the mutex held for a change until the deadline (tv_sec -1: for
+ * ever); false when it has passed.
+ */
+struct timespec client_deadline(int64_t timeout_ms);
+bool client_wait(struct latentd_client *client, const struct timespec *at);
+
+/* client_unref(client): one owner less; the last one frees.  Not locked. */
+void client_unref(struct latentd_client *client);
+
+#endif

@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line: one table says which option belongs to which command, so
+ * that an option that would do nothing is refused.
+ */
+#include "ctl_options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl_help.h"
+#include "nearest.h"
+#include "tensor.h"
+
+#define SECONDS_MAX 31536000.0
+
+enum {
+	DECODE = 1,
+	ENCODE = 2,
+	SUBMIT = 4,
+	COLLECT = 8,
+	STATUS = 16,
+	CANCEL = 32
+};
+
+#define INPUTS (DECODE | ENCODE | SUBMIT)
+#define ANY 63
+
+static const struct {
+	const char *name;
+	int bit;
+	int (*run)(struct ctl *);
+	const char *help;
+} commands[] = {
+    {"decode", DECODE, ctl_decode, HELP_DECODE},
+    {"encode", ENCODE, ctl_decode, HELP_ENCODE},
+    {"submit", SUBMIT, ctl_submit, HELP_SUBMIT},
+    {"collect", COLLECT, ctl_collect, HELP_COLLECT},
+    {"status", STATUS, ctl_status, HELP_STATUS},
+    {"cancel", CANCEL, ctl_cancel, HELP_CANCEL},
+};
+
+#define COMMANDS_N (sizeof(commands) / sizeof(commands[0]))
+
+enum option_id {
+	OPT_URL = 256,
+	OPT_PRODUCER,
+	OPT_SECRET_FILE,
+	OPT_TIMEOUT,
+	OPT_QUIET,
+	OPT_HELP,
+	OPT_VERSION,
+	OPT_MODEL,
+	OPT_OUT,
+	OPT_FORMAT,
+	OPT_WIDTH,
+	OPT_HEIGHT,
+	OPT_SPACE,
+	OPT_TENSOR,
+	OPT_DTYPE,
+	OPT_TASK,
+	OPT_FORCE,
+	OPT_ALL,
+	OPT_WAIT,
+	OPT_JSON,
+};
+
+static const struct {
+	const char *name;
+	bool value;
+	enum option_id id;
+	int commands;
+} options[] = {
+    {"url", true, OPT_URL, ANY},
+    {"producer", true, OPT_PRODUCER, ANY},
+    {"secret-file", true, OPT_SECRET_FILE, ANY},
+    {"timeout", true, OPT_TIMEOUT, ANY},
+    {"quiet", false, OPT_QUIET, ANY},
+    {"help", false, OPT_HELP, ANY},
+    {"version", false, OPT_VERSION, ANY},
+    {"model", true, OPT_MODEL, INPUTS},
+    {"out", true, OPT_OUT, DECODE | ENCODE | COLLECT},
+    {"format", true, OPT_FORMAT, INPUTS | COLLECT},
+    {"width", true, OPT_WIDTH, DECODE | SUBMIT},
+    {"height", true, OPT_HEIGHT, DECODE | SUBMIT},
+    {"space", true, OPT_SPACE, INPUTS},
+    {"tensor", true, OPT_TENSOR, INPUTS},
+    {"dtype", true, OPT_DTYPE, INPUTS},
+    {"task", true, OPT_TASK, SUBMIT},
+    {"force", false, OPT_FORCE, DECODE | ENCODE | COLLECT},
+    {"all", false, OPT_ALL, COLLECT},
+    {"wait", true, OPT_WAIT, COLLECT},
+    {"json", false, OPT_JSON, STATUS},
+};
+
+#define OPTIONS_N (sizeof(options) / sizeof(options[0]))
+
+static bool
+parse_choice(const char *option, const char *value, const char *const *names,
+    size_t names_n, size_t *choice)
+{
+	char all[128] = "";
+	size_t n = 0;
+
+	for (*choice = 0; *choice < names_n; ++*choice) {
+		if (strcmp(value, names[*choice]) == 0)
+			return true;
+	}
+	for (size_t i = 0; i < names_n; i++)
+		n += (size_t)snprintf(all + n, sizeof(all) - n, "%s%s",
+		    i == 0                 ? ""
+			: i + 1 == names_n ? " or "
+					   : ", ",
+		    names[i]);
+	ctl_error("--%s is \"%s\"; it can be %s", option, value, all);
+	return false;
+}
+
+static bool
+parse_pixels(const char *option, const char *value, uint32_t *px)
+{
+	char *end;
+	unsigned long n;
+
+	errno = 0;
+	n = strtoul(value, &end, 10);
+	if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 ||
+	    n == 0 || n > LATENTD_MAX_SIDE_PX) {
+		ctl_error("--%s is \"%s\"; it must be 1 to %u pixels", option,
+		    value, LATENTD_MAX_SIDE_PX);
+		return false;
+	}
+	*px = (uint32_t)n;
+	return true;
+}
+
+static bool
+parse_seconds(const char *option, const char *value, int64_t *ms)
+{
+	char *end;
+	double s = strtod(value, &end);
+
+	if (end == value || *end != '\0' || !isfinite(s) || s < 0 ||
+	    s > SECONDS_MAX) {
+		ctl_error("--%s is \"%s\"; it must be a number of seconds",
+		    option, value);
+		return false;
+	}
+	*ms = (int64_t)(s * 1000);
+	return true;
+}
+
+static bool
+parse_format(struct ctl *ctl, const char *value, int command)
+{
+	static const char *const decode[] = {
+	    "png", "jpg", "mp4", "npy", "safetensors"};
+	static const char *const tensor[] = {"npy", "safetensors"};
+	size_t i;
+
+	if (command == DECODE || command == SUBMIT) {
+		if (!parse_choice("format", value, decode, 5, &i))
+			return false;
+		ctl->format = CTL_FORMAT_PNG + (unsigned)i;
+		return true;
+	}
+	if (!parse_choice("format", value, tensor, 2, &i))
+		return false;
+	ctl->format = CTL_FORMAT_NPY + (unsigned)i;
+	return true;
+}
+
+static bool
+parse_input_option(struct ctl *ctl, enum option_id id, const char *value)
+{
+	static const char *const spaces[] = {"model", "vae"};
+	static const char *const tasks[] = {"decode", "encode"};
+	static const char *const dtypes[] = {"float16", "bfloat16", "float32"};
+	size_t i;
+
+	switch ((int)id) {
+	case OPT_SPACE:
+		if (!parse_choice("space", value, spaces, 2, &i))
+			return false;
+		ctl->input.has_space = true;
+		ctl->input.space =
+		    i == 0 ? LATENTD_SPACE_MODEL : LATENTD_SPACE_VAE;
+		return true;
+	case OPT_TASK:
+		if (!parse_choice("task", value, tasks, 2, &i))
+			return false;
+		ctl->input.task = i == 0 ? LATENTD_DECODE : LATENTD_ENCODE;
+		return true;
+	case OPT_DTYPE:
+		if (!parse_choice("dtype", value, dtypes, 3, &i))
+			return false;
+		ctl->input.dtype = dtype_find(value, strlen(value));
+		return true;
+	default:
+		ctl->input.tensor = value;
+		return true;
+	}
+}
+
+static bool
+take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
+{
+	switch (id) {
+	case OPT_URL:
+		ctl->url = value;
+		return true;
+	case OPT_PRODUCER:
+		ctl->producer = value;
+		return true;
+	case OPT_SECRET_FILE:
+		ctl->secret_file = value;
+		return true;
+	case OPT_TIMEOUT:
+		return parse_seconds("timeout", value, &ctl->timeout_ms);
+	case OPT_WAIT:
+		return parse_seconds("wait", value, &ctl->wait_ms);
+	case OPT_QUIET:
+		ctl->quiet = true;
+		return true;
+	case OPT_MODEL:
+		ctl->model = value;
+		return true;
+	case OPT_OUT:
+		ctl->out = value;
+		return true;
+	case OPT_FORMAT:
+		return parse_format(ctl, value, command);
+	case OPT_WIDTH:
+		return parse_pixels("width", value, &ctl->width_px);
+	case OPT_HEIGHT:
+		return parse_pixels("height", value, &ctl->height_px);
+	case OPT_FORCE:
+		ctl->force = true;
+		return true;
+	case OPT_ALL:
+		ctl->all = true;
+		return true;
+	case OPT_JSON:
+		ctl->json = true;
+		return true;
+	case OPT_SPACE:
+	case OPT_TENSOR:
+	case OPT_DTYPE:
+	case OPT_TASK:
+		return parse_input_option(ctl, id, value);
+	case OPT_HELP:
+	case OPT_VERSION:
+		break;
+	}
+	return false;
+}
+
+/* Name an option that the command does not have. */
+static void
+unknown_option(const char *arg, const char *command, int bit)
+{
+	const char *names[OPTIONS_N], *near;
+	char word[64];
+	size_t n = 0;
+
+	snprintf(word, sizeof(word), "%.*s", (int)strcspn(arg, "="), arg);
+	for (size_t i = 0; i < OPTIONS_N; i++) {
+		if ((options[i].commands & bit) != 0)
+			names[n++] = options[i].name;
+	}
+	near = nearest_name(word + strspn(word, "-"), names, n);
+	if (near != NULL)
+		ctl_error("%s has no option %s; did you mean --%s?", command,
+		    word, near);
+	else
+		ctl_error("%s has no option %s; latentctl %s --help lists its "
+			  "options",
+		    command, word, command);
+}
+
+static void
+fill_long_options(struct option *table, int bit)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < OPTIONS_N; i++) {
+		if ((options[i].commands & bit) == 0)
+			continue;
+		table[n++] = (struct option){options[i].name,
+		    options[i].value ? required_argument : no_argument, NULL,
+		    (int)options[i].id};
+	}
+	table[n] = (struct option){NULL, 0, NULL, 0};
+}
+
+static int
+print_help(const char *help)
+{
+	fputs(help, stdout);
+	return CTL_DONE;
+}
+
+static int
+print_version(void)
+{
+	puts("latentctl " LATENTD_VERSION);
+	return CTL_DONE;
+}
+
+static int
+check_model(const struct ctl *ctl, const char *command)
+{
+	if (ctl->model == NULL) {
+		ctl_error("%s needs --model: sd-v1, sdxl, flux or "
+			  "hunyuan-video",
+		    command);
+		return CTL_USAGE;
+	}
+	if ((ctl->width_px == 0) != (ctl->height_px == 0)) {
+		ctl_error("--width and --height belong together; --%s is "
+			  "missing",
+		    ctl->width_px == 0 ? "width" : "height");
+		return CTL_USAGE;
+	}
+	if (ctl->input.task == LATENTD_ENCODE &&
+	    (ctl->format == CTL_FORMAT_PNG || ctl->format == CTL_FORMAT_JPG ||
+		ctl->format == CTL_FORMAT_MP4)) {
+		ctl_error("encode gives latents; --format can be npy or "
+			  "safetensors");
+		return CTL_USAGE;
+	}
+	return CTL_DONE;
+}
+
+static int
+check(const struct ctl *ctl, int bit, const char *command)
+{
+	if ((bit & (INPUTS | CANCEL)) != 0 && ctl->args_n == 0) {
+		ctl_error("%s needs at least one %s", command,
+		    bit == CANCEL ? "key" : "file");
+		return CTL_USAGE;
+	}
+	if ((bit & (COLLECT | STATUS)) != 0 && ctl->args_n > 0) {
+		ctl_error(
+		    "%s takes no argument like \"%s\"", command, ctl->args[0]);
+		return CTL_USAGE;
+	}
+	if ((bit & INPUTS) != 0)
+		return check_model(ctl, command);
+	if (bit == COLLECT && strcmp(ctl->out, "-") == 0) {
+		ctl_error("collect writes files; --out must be a directory");
+		return CTL_USAGE;
+	}
+	return CTL_DONE;
+}
+
+static int
+parse(int argc, char **argv, size_t i, struct ctl *ctl, bool *run)
+{
+	struct option table[OPTIONS_N + 1];
+	int bit = commands[i].bit, id;
+	const char *name = commands[i].name;
+
+	fill_long_options(table, bit);
+	optind = 1;
+	for (;;) {
+		int at = optind;
+
+		id = getopt_long(argc, argv, ":", table, NULL);
+		if (id == -1)
+			break;
+		if (id == OPT_HELP)
+			return print_help(commands[i].help);
+		if (id == OPT_VERSION)
+			return print_version();
+		if (id == ':') {
+			ctl_error("%s needs a value", argv[optind - 1]);
+			return CTL_USAGE;
+		}
+		if (id == '?') {
+			/* A cluster of short options leaves optind alone. */
+			unknown_option(
+			    argv[optind > at ? optind - 1 : at], name, bit);
+			return CTL_USAGE;
+		}
+		if (!take_option(ctl, (enum option_id)id, optarg, bit))
+			return CTL_USAGE;
+	}
+	ctl->args = argv + optind;
+	ctl->args_n = (size_t)(argc - optind);
+	*run = true;
+	return check(ctl, bit, name);
+}
+
+static int
+unknown_command(const char *word)
+{
+	const char *names[COMMANDS_N], *near;
+
+	for (size_t i = 0; i < COMMANDS_N; i++)
+		names[i] = commands[i].name;
+	near = nearest_name(word, names, COMMANDS_N);
+	if (word[0] == '-')
+		ctl_error(
+		    "the command comes first: latentctl COMMAND %s", word);
+	else if (near != NULL)
+		ctl_error(
+		    "there is no command %s; did you mean %s?", word, near);
+	else
+		ctl_error("there is no command %s; latentctl --help lists "
+			  "them",
+		    word);
+	return CTL_USAGE;
+}
+
+int
+ctl_options(
+    int argc, char **argv, struct ctl *ctl, int (**command)(struct ctl *))
+{
+	bool run = false;
+	size_t i;
+	int status;
+
+	*command = NULL;
+	*ctl = (struct ctl){.timeout_ms = -1, .wait_ms = -1, .out = "."};
+	if (argc < 2) {
+		fputs(HELP_MAIN, stderr);
+		return CTL_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)
+		return print_help(HELP_MAIN);
+	if (strcmp(argv[1], "--version") == 0)
+		return print_version();
+	for (i = 0; i < COMMANDS_N; i++) {
+		if (strcmp(argv[1], commands[i].name) == 0)
+			break;
+	}
+	if (i == COMMANDS_N)
+		return unknown_command(argv[1]);
+	if (commands[i].bit == ENCODE)
+		ctl->input.task = LATENTD_ENCODE;
+	status = parse(argc - 1, argv + 1, i, ctl, &run);
+	if (run && status == CTL_DONE)
+		*command = commands[i].run;
+	return status;
+}

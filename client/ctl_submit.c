@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * latentctl submit: hand jobs over and return once the daemon has them.  There
+ * is nothing to undo on Ctrl-C, so signals keep their usual effect: what was
+ * accepted goes on, what was not never happened.
+ */
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "ctl.h"
+#include "files.h"
+#include "progress.h"
+
+/* A client keeps what it submitted, so it is renewed from time to time. */
+#define BATCH_N 256u
+
+struct handed {
+	const char *path;
+	char key[LATENTD_MAX_NAME_BYTES + 1];
+	uint64_t ticket; /* 0: not submitted */
+};
+
+struct submit {
+	struct ctl *ctl;
+	struct latentd_client *client;
+	struct handed handed[BATCH_N];
+	int64_t until_ms;
+	size_t done_n;
+	size_t failed_n;
+};
+
+/* "portrait-1f0a39bc42": recognisable, unique, and a name for a file. */
+static bool
+make_key(const char *path, char key[LATENTD_MAX_NAME_BYTES + 1])
+{
+	char stem[LATENTD_MAX_NAME_BYTES - 10];
+	uint64_t random;
+
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		return false;
+	files_stem(path, stem, sizeof(stem));
+	for (char *at = stem; *at != '\0'; at++) {
+		if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+			   "abcdefghijklmnopqrstuvwxyz0123456789._-",
+			*at) == NULL ||
+		    (*at == '.' && at == stem))
+			*at = '_';
+	}
+	snprintf(key, LATENTD_MAX_NAME_BYTES + 1, "%s-%010" PRIx64, stem,
+	    random >> 24);
+	return true;
+}
+
+/* The metadata of a latent that is too long must not cost the picture. */
+static void
+fit_metadata(const struct submit *s, const char *path, struct input *input)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < input->metadata_n; i++)
+		bytes += strlen(input->metadata[i].value) + 128;
+	if (bytes < LATENTD_MAX_METADATA_BYTES)
+		return;
+	input->metadata_n = 0;
+	ctl_note(s->ctl,
+	    "%s: its metadata of %zu bytes is too long for the "
+	    "PNG and left out",
+	    path, bytes);
+}
+
+/* Returns false when the client has no room for it yet. */
+static bool
+push(struct submit *s, struct handed *h)
+{
+	struct latentd_request request;
+	enum latentd_err err;
+	struct input input;
+	struct reason why;
+
+	h->ticket = 0;
+	if (input_open(h->path, &s->ctl->input, &input, &why) != LATENTD_OK) {
+		ctl_error("%s", why.text);
+		s->failed_n++;
+		return true;
+	}
+	if (!make_key(h->path, h->key)) {
+		ctl_error("no random number for a key");
+		input_close(&input);
+		s->failed_n++;
+		return true;
+	}
+	fit_metadata(s, h->path, &input);
+	ctl_request(s->ctl, &input, h->key, &request);
+	err = latentd_submit(s->client, &request, 0, &h->ticket);
+	input_close(&input);
+	if (err == LATENTD_ERR_BUSY)
+		return false;
+	if (err != LATENTD_OK) {
+		ctl_error("%s: %s", h->path, latentd_client_error(s->client));
+		s->failed_n++;
+	}
+	return true;
+}
+
+static int
+wait_accepted(struct submit *s, const struct handed *h)
+{
+	int64_t left_ms = -1;
+	enum latentd_err err;
+
+	if (s->until_ms >= 0) {
+		left_ms = s->until_ms - ctl_now_ms();
+		left_ms = left_ms < 0 ? 0 : left_ms;
+	}
+	if (left_ms > INT_MAX)
+		left_ms = INT_MAX;
+	err = latentd_wait_accepted(s->client, h->ticket, (int)left_ms);
+	if (err == LATENTD_OK) {
+		s->done_n++;
+		printf("%s\t%s\n", h->key, h->path);
+		fflush(stdout);
+		return CTL_DONE;
+	}
+	ctl_error("%s: %s", h->path, latentd_client_error(s->client));
+	if (err == LATENTD_ERR_TIMEOUT)
+		return CTL_TIMEOUT;
+	s->failed_n++;
+	return CTL_DONE;
+}
+
+/* Hand over some files with a client of their own; ${*taken} says how many. */
+static int
+submit_batch(struct submit *s, char **paths, size_t n, size_t *taken)
+{
+	int status = ctl_connect(s->ctl, "latentctl", BATCH_N, &s->client);
+	size_t pushed_n = 0;
+
+	if (status != CTL_DONE)
+		return status;
+	while (pushed_n < n && pushed_n < BATCH_N) {
+		s->handed[pushed_n].path = paths[pushed_n];
+		if (!push(s, &s->handed[pushed_n]))
+			break;
+		pushed_n++;
+	}
+	for (size_t i = 0; i < pushed_n && status == CTL_DONE; i++) {
+		if (s->handed[i].ticket != 0)
+			status = wait_accepted(s, &s->handed[i]);
+		progress_show(s->done_n, s->failed_n);
+	}
+	latentd_client_close(s->client);
+	*taken = pushed_n;
+	return status;
+}
+
+int
+ctl_submit(struct ctl *ctl)
+{
+	struct submit *s = calloc(1, sizeof(*s));
+	size_t at = 0, taken = 0;
+	int status = CTL_DONE;
+
+	if (s == NULL) {
+		ctl_error("no memory");
+		return CTL_FAILED;
+	}
+	s->ctl = ctl;
+	s->until_ms = ctl->timeout_ms < 0 ? -1 : ctl_now_ms() + ctl->timeout_ms;
+	progress_start("submit", ctl->args_n, ctl->quiet);
+	for (; at < ctl->args_n && status == CTL_DONE; at += taken) {
+		taken = 0;
+		status =
+		    submit_batch(s, ctl->args + at, ctl->args_n - at, &taken);
+	}
+	progress_end();
+	if (status == CTL_DONE && s->failed_n > 0)
+		status = CTL_FAILED;
+	free(s);
+	return status;
+}

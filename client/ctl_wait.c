@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The signal handler only writes to a descriptor that ctl_wait() polls beside
+ * the client's, so no signal is lost between a check and the wait.
+ */
+#include "ctl_wait.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "ctl.h"
+
+static volatile sig_atomic_t caught;
+static int signal_fd = -1;
+
+static void
+on_signal(int number)
+{
+	static const uint64_t one = 1;
+
+	(void)number;
+	if (caught)
+		_exit(CTL_INTERRUPTED);
+	caught = 1;
+	(void)!write(signal_fd, &one, sizeof(one));
+}
+
+void
+ctl_catch_signals(void)
+{
+	struct sigaction action;
+
+	signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	assert(signal_fd >= 0);
+	memset(&action, 0, sizeof(action));
+	action.sa_handler = on_signal;
+	action.sa_flags = SA_RESTART;
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+}
+
+bool
+ctl_interrupted(void)
+{
+	return caught != 0;
+}
+
+enum ctl_event
+ctl_wait(struct latentd_client *client, int64_t until_ms, bool ignore_signal)
+{
+	struct pollfd fds[2] = {
+	    {.fd = latentd_client_fd(client), .events = POLLIN},
+	    {.fd = ignore_signal ? -1 : signal_fd, .events = POLLIN},
+	};
+
+	for (;;) {
+		int64_t left_ms = until_ms < 0 ? -1 : until_ms - ctl_now_ms();
+
+		if (until_ms >= 0 && left_ms < 0)
+			left_ms = 0;
+		if (left_ms > INT_MAX)
+			left_ms = INT_MAX;
+		if (poll(fds, 2, (int)left_ms) < 0)
+			continue;
+		if (fds[1].revents != 0)
+			return CTL_EVENT_INTERRUPT;
+		if (fds[0].revents != 0)
+			return CTL_EVENT_RESULT;
+		if (until_ms >= 0 && ctl_now_ms() >= until_ms)
+			return CTL_EVENT_TIMEOUT;
+	}
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Owns the list of ready results and the descriptor that tells of it, and the
+ * acknowledgements that wait for the next COLLECT.
+ */
+#include "deliver.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "result.h"
+#include "session.h"
+
+static void
+ready_insert(struct latentd_client *c, struct latentd_result *r)
+{
+	static const uint64_t one = 1;
+	ssize_t n;
+
+	TAILQ_INSERT_TAIL(&c->ready, r, entry);
+	c->ready_bytes += r->body_bytes;
+	c->ready_own_n += r->ticket != 0;
+	c->hungry = false;
+	if (c->ready_n++ > 0)
+		return;
+	n = write(c->fd, &one, sizeof(one));
+	assert(n == (ssize_t)sizeof(one));
+}
+
+static void
+ready_remove(struct latentd_client *c, struct latentd_result *r)
+{
+	uint64_t value;
+	ssize_t n;
+
+	TAILQ_REMOVE(&c->ready, r, entry);
+	c->ready_bytes -= r->body_bytes;
+	c->ready_own_n -= r->ticket != 0;
+	if (--c->ready_n > 0)
+		return;
+	n = read(c->fd, &value, sizeof(value));
+	assert(n == (ssize_t)sizeof(value));
+}
+
+/* The application owns ${r} from here on. */
+static struct latentd_result *
+give(struct latentd_client *c, struct latentd_result *r)
+{
+	r->client = c;
+	c->refs++;
+	TAILQ_INSERT_TAIL(&c->held, r, entry);
+	seen_put(&c->seen, r->key, SEEN_HELD);
+	return r;
+}
+
+void
+ack_add(struct latentd_client *c, uint64_t tag, uint64_t instance)
+{
+	if (instance != c->instance)
+		return;
+	if (c->acks_n == c->acks_room) {
+		size_t room = c->acks_room == 0 ? 64 : 2 * c->acks_room;
+		struct ack *acks = realloc(c->acks, room * sizeof(*acks));
+
+		assert(acks != NULL);
+		c->acks = acks;
+		c->acks_room = room;
+	}
+	c->acks[c->acks_n++] = (struct ack){++c->serial, tag};
+}
+
+void
+ack_confirm(struct latentd_client *c, uint64_t serial)
+{
+	size_t n = 0;
+
+	while (n < c->acks_n && c->acks[n].serial <= serial)
+		n++;
+	c->acks_n -= n;
+	if (n > 0)
+		memmove(c->acks, c->acks + n, c->acks_n * sizeof(*c->acks));
+}
+
+static void
+give_back(struct latentd_client *c, struct latentd_result *r)
+{
+	if (r->tagged)
+		ack_add(c, r->tag, r->instance);
+	seen_put(&c->seen, r->key, SEEN_FREED);
+	result_destroy(r);
+}
+
+void
+deliver(struct latentd_client *c, struct job *job, struct latentd_result *r)
+{
+	struct job_waiter *waiter = job != NULL ? job->waiter : NULL;
+	bool unwanted = job != NULL && job->abandoned;
+
+	if (job != NULL) {
+		r->ticket = job->ticket;
+		job_finish(&c->jobs, job);
+	}
+	if (unwanted) {
+		give_back(c, r);
+	} else if (waiter != NULL) {
+		waiter->result = give(c, r);
+	} else {
+		seen_put(&c->seen, r->key, SEEN_READY);
+		ready_insert(c, r);
+	}
+	pthread_cond_broadcast(&c->changed);
+}
+
+void
+deliver_failed(struct latentd_client *c, struct job *job, enum latentd_err err,
+    const char *fmt, ...)
+{
+	char text[LATENTD_MAX_TEXT_BYTES];
+	struct latentd_result *r;
+	struct reason why;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	reason_set(&why, err, "%s", text);
+	r = result_create_failed(job->key, &why);
+	assert(r != NULL);
+	deliver(c, job, r);
+}
+
+struct latentd_result *
+deliver_take(struct latentd_client *c, struct latentd_result *r)
+{
+	if (r == NULL)
+		r = TAILQ_FIRST(&c->ready);
+	if (r == NULL)
+		return NULL;
+	ready_remove(c, r);
+	pthread_cond_broadcast(&c->changed);
+	return give(c, r);
+}
+
+struct latentd_result *
+deliver_ready(struct latentd_client *c, const char *key, uint64_t ticket)
+{
+	struct latentd_result *r;
+
+	TAILQ_FOREACH(r, &c->ready, entry)
+	{
+		if (key != NULL ? strcmp(r->key, key) == 0
+				: r->ticket == ticket)
+			return r;
+	}
+	return NULL;
+}
+
+void
+deliver_drop(struct latentd_client *c, struct latentd_result *r)
+{
+	ready_remove(c, r);
+	give_back(c, r);
+}
+
+void
+latentd_result_free(struct latentd_result *r)
+{
+	struct latentd_client *c;
+
+	if (r == NULL)
+		return;
+	c = r->client;
+	pthread_mutex_lock(&c->mutex);
+	TAILQ_REMOVE(&c->held, r, entry);
+	if (c->closing) {
+		result_destroy(r);
+	} else {
+		give_back(c, r);
+		session_pump(c);
+	}
+	pthread_mutex_unlock(&c->mutex);
+	client_unref(c);
+}

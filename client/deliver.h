@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How results reach the application and acknowledgements the daemon.  With
+ * the client's mutex held. */
+#ifndef CLIENT_DELIVER_H
+#define CLIENT_DELIVER_H
+
+#include "core.h"
+
+/*
+ * deliver(client, job, result):
+ * End ${job} (NULL: of an earlier client) with ${result}, which is taken: it
+ * goes to the thread in latentd_run(), to latentd_collect(), or, when nobody
+ * wants it, back to the daemon as an acknowledgement.
+ */
+void deliver(struct latentd_client *client, struct job *job,
+    struct latentd_result *result);
+
+/* deliver_failed(client, job, err, fmt, ...): end ${job} with a failed result
+ * that is made here. */
+void deliver_failed(struct latentd_client *client, struct job *job,
+    enum latentd_err err, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* deliver_take(client, result): hand a ready ${result} (NULL: the next) to the
+ * application, which owns it then. NULL when none is ready. */
+struct latentd_result *deliver_take(
+    struct latentd_client *client, struct latentd_result *result);
+
+/* deliver_ready(client, key, ticket): the ready result of that ${key}, or with
+ * key NULL of that ${ticket}; else NULL. */
+struct latentd_result *deliver_ready(
+    struct latentd_client *client, const char *key, uint64_t ticket);
+
+/* deliver_drop(client, result): free a ready ${result}, acknowledged. */
+void deliver_drop(struct latentd_client *client, struct latentd_result *result);
+
+/* ack_add(client, tag, instance): acknowledge, unless it is another
+ * daemon's.  ack_confirm(client, serial): those up to ${serial} arrived. */
+void ack_add(struct latentd_client *client, uint64_t tag, uint64_t instance);
+void ack_confirm(struct latentd_client *client, uint64_t serial);
+
+#endif

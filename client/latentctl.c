@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * latentctl: the daemon from the command line.  Everything goes through
+ * liblatentd; this program only reads and writes files and talks to people.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ctl.h"
+#include "ctl_options.h"
+#include "files.h"
+#include "progress.h"
+
+#define CONNECT_MS 5000
+
+void
+ctl_error(const char *fmt, ...)
+{
+	va_list ap;
+
+	progress_clear();
+	va_start(ap, fmt);
+	fputs("latentctl: ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+	va_end(ap);
+}
+
+void
+ctl_note(const struct ctl *ctl, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (ctl->quiet)
+		return;
+	progress_clear();
+	va_start(ap, fmt);
+	fputs("latentctl: ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+	va_end(ap);
+}
+
+int64_t
+ctl_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int
+ctl_exit_of(enum latentd_err err)
+{
+	switch ((int)err) {
+	case LATENTD_OK:
+		return CTL_DONE;
+	case LATENTD_ERR_INVALID:
+		return CTL_USAGE;
+	case LATENTD_ERR_UNREACHABLE:
+		return CTL_UNREACHABLE;
+	case LATENTD_ERR_TIMEOUT:
+		return CTL_TIMEOUT;
+	default:
+		return CTL_FAILED;
+	}
+}
+
+/* A secret's file may end with a newline, as editors leave it. */
+static enum latentd_err
+read_secret(
+    const char *path, uint8_t **secret, size_t *bytes, struct reason *why)
+{
+	if (files_read(path, LATENTD_MAX_SECRET_BYTES + 1, secret, bytes,
+		why) != LATENTD_OK)
+		return why->err;
+	if (*bytes > 0 && (*secret)[*bytes - 1] == '\n')
+		--*bytes;
+	if (*bytes > 0 && *bytes <= LATENTD_MAX_SECRET_BYTES)
+		return LATENTD_OK;
+	free(*secret);
+	*secret = NULL;
+	return reason_set(why, LATENTD_ERR_INVALID,
+	    "the secret in %s has %zu bytes; 1 to %u are allowed", path, *bytes,
+	    LATENTD_MAX_SECRET_BYTES);
+}
+
+int
+ctl_connect(const struct ctl *ctl, const char *producer, uint32_t max_jobs,
+    struct latentd_client **client)
+{
+	struct latentd_client_options options = {
+	    .url = ctl->url,
+	    .producer = ctl->producer != NULL ? ctl->producer : producer,
+	    .connect_timeout_ms = CONNECT_MS,
+	    .max_jobs = max_jobs,
+	    .software = "latentctl/" LATENTD_VERSION,
+	};
+	uint8_t *secret = NULL;
+	enum latentd_err err;
+	struct reason why;
+
+	if (ctl->timeout_ms > 0 && ctl->timeout_ms < CONNECT_MS)
+		options.connect_timeout_ms = (uint32_t)ctl->timeout_ms;
+	if (ctl->secret_file != NULL) {
+		if (read_secret(ctl->secret_file, &secret,
+			&options.secret_bytes, &why) != LATENTD_OK) {
+			ctl_error("%s", why.text);
+			return CTL_USAGE;
+		}
+		options.secret = secret;
+	}
+	err = latentd_client_open(client, &options);
+	if (secret != NULL)
+		explicit_bzero(secret, options.secret_bytes);
+	free(secret);
+	if (err != LATENTD_OK)
+		ctl_error("%s", latentd_client_error(NULL));
+	return ctl_exit_of(err);
+}
+
+void
+ctl_request(const struct ctl *ctl, const struct input *input, const char *key,
+    struct latentd_request *request)
+{
+	static const enum latentd_output outputs[] = {
+	    [CTL_FORMAT_NONE] = LATENTD_OUT_NONE,
+	    [CTL_FORMAT_PNG] = LATENTD_OUT_PNG,
+	    [CTL_FORMAT_JPG] = LATENTD_OUT_JPG,
+	    [CTL_FORMAT_MP4] = LATENTD_OUT_MP4,
+	    [CTL_FORMAT_NPY] = LATENTD_OUT_PIXELS,
+	    [CTL_FORMAT_SAFETENSORS] = LATENTD_OUT_FLOAT,
+	};
+
+	*request = (struct latentd_request){
+	    .task = ctl->input.task,
+	    .model = ctl->model,
+	    .tensor = input->tensor,
+	    .data = input->data,
+	    .data_bytes = input->data_bytes,
+	    .space = input->space,
+	    .height_px = ctl->height_px,
+	    .width_px = ctl->width_px,
+	    .key = key,
+	};
+	if (ctl->input.task == LATENTD_ENCODE) {
+		request->output = LATENTD_OUT_LATENT;
+		return;
+	}
+	request->output = outputs[ctl->format];
+	if (request->output == LATENTD_OUT_PNG ||
+	    request->output == LATENTD_OUT_NONE) {
+		request->metadata = input->metadata;
+		request->metadata_n = input->metadata_n;
+	}
+}
+
+int
+main(int argc, char **argv)
+{
+	int (*command)(struct ctl *);
+	struct ctl ctl;
+	int status = ctl_options(argc, argv, &ctl, &command);
+
+	if (command == NULL)
+		return status;
+	status = command(&ctl);
+	if (fflush(stdout) != 0) {
+		ctl_error(
+		    "cannot write to standard output: %s", strerror(errno));
+		return CTL_FAILED;
+	}
+	return status;
+}

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Turns replies into changes of the client's state.  Runs on nng's threads
+ * with the mutex held; sends nothing itself, session_pump() does that next.
+ */
+#include "reply.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "deliver.h"
+#include "result.h"
+#include "session.h"
+
+/* How long to wait after a failure that says nothing about it. */
+#define RETRY_MS 1000u
+#define MEMORY_RETRY_MS 200u
+
+static void
+call_done(struct latentd_client *c, struct call *call, enum latentd_err err,
+    const char *text)
+{
+	reason_set(&call->why, err, "%s", text);
+	call->done_n++;
+	pthread_cond_broadcast(&c->changed);
+}
+
+/* A job that waits here again and is not wanted any more ends here. */
+static void
+end_cancelled(struct latentd_client *c)
+{
+	struct job *job, *next;
+
+	for (job = jobs_first(&c->jobs); job != NULL; job = next) {
+		next = TAILQ_NEXT(job, entry);
+		if (job->cancel_wanted)
+			deliver_failed(
+			    c, job, LATENTD_ERR_CANCELLED, "cancelled");
+	}
+}
+
+/*
+ * Another instance means that the daemon was started again and may know
+ * nothing: everything unfinished goes to it once more, and tags of the former
+ * instance mean nothing to it.
+ */
+static void
+see_instance(struct latentd_client *c, uint64_t instance)
+{
+	if (instance == c->instance)
+		return;
+	c->instance = instance;
+	c->acks_n = 0;
+	jobs_requeue(&c->jobs, instance);
+	end_cancelled(c);
+}
+
+static void
+take_welcome(struct latentd_client *c, const struct message_welcome *in)
+{
+	see_instance(c, in->instance);
+	c->welcome = true;
+	c->max_body_bytes = in->max_body_bytes;
+	c->wait_ms = COLLECT_WAIT_MS;
+	if (in->max_wait_ms > 0 && in->max_wait_ms < COLLECT_WAIT_MS)
+		c->wait_ms = in->max_wait_ms;
+	pthread_cond_broadcast(&c->changed);
+}
+
+static void
+take_accepted(struct latentd_client *c, struct job *job,
+    const struct message_accepted *in)
+{
+	see_instance(c, in->instance);
+	if (c->window < SUBMIT_WINDOW)
+		c->window *= 2;
+	if (job_answered(&c->jobs, job))
+		return;
+	job->id = in->id;
+	job->instance = in->instance;
+	job->accepted_at = ++c->serial;
+	job_move(&c->jobs, job, STAGE_ACCEPTED);
+	pthread_cond_broadcast(&c->changed);
+}
+
+/* Spread over 3/4 to 5/4 of ${ms}, so that producers do not return at once. */
+static uint64_t
+jitter(uint64_t ms)
+{
+	uint32_t random = 0;
+	ssize_t n = getrandom(&random, sizeof(random), GRND_NONBLOCK);
+
+	(void)n;
+	return 1 + ms * 3 / 4 + ms * random / 2 / UINT32_MAX;
+}
+
+/* Send ${job} again after ${ms}, before younger ones. */
+static void
+hold_back(struct latentd_client *c, struct job *job, uint64_t ms)
+{
+	c->window = 1;
+	session_hold(&c->busy_timer, ms);
+	if (job_answered(&c->jobs, job))
+		return;
+	job_move(&c->jobs, job, STAGE_WAITING);
+	end_cancelled(c);
+}
+
+static void
+take_busy(
+    struct latentd_client *c, struct job *job, const struct message_busy *in)
+{
+	see_instance(c, in->instance);
+	hold_back(c, job, jitter(in->retry_after_ms));
+}
+
+/* The daemon's sentence, cut and escaped. */
+static void
+take_reason(struct reason *why, const struct message_rejected *in)
+{
+	enum latentd_err err = in->code;
+
+	if (err == LATENTD_OK)
+		err = LATENTD_ERR_PROTOCOL;
+	reason_set(why, err, "%.*s", (int)in->message.bytes,
+	    in->message.bytes > 0 ? in->message.at : "");
+}
+
+static void
+cancel_refused(
+    struct latentd_client *c, uint64_t ticket, const struct reason *why)
+{
+	struct job *job = jobs_find_ticket(&c->jobs, ticket);
+
+	if (ticket == 0) {
+		call_done(c, &c->cancel, why->err, why->text);
+		return;
+	}
+	if (job == NULL || job->stage != STAGE_ACCEPTED ||
+	    why->err != LATENTD_ERR_NOT_FOUND)
+		return;
+	deliver_failed(c, job, LATENTD_ERR_CANCELLED, "cancelled");
+}
+
+/* The request of ${ch} is refused, by the daemon or because the reply makes
+ * no sense. */
+static void
+refused(struct latentd_client *c, struct channel *ch, const struct reason *why)
+{
+	switch ((int)ch->request) {
+	case MESSAGE_HELLO:
+		c->hello_why = *why;
+		break;
+	case MESSAGE_SUBMIT:
+		if (!job_answered(&c->jobs, ch->job)) {
+			job_move(&c->jobs, ch->job, STAGE_WAITING);
+			deliver_failed(c, ch->job, why->err, "%s", why->text);
+		}
+		break;
+	case MESSAGE_COLLECT:
+		c->collect_why = *why;
+		session_hold(&c->collect_timer, RETRY_MS);
+		break;
+	case MESSAGE_CANCEL:
+		cancel_refused(c, ch->ticket, why);
+		break;
+	case MESSAGE_STATUS:
+		call_done(c, &c->status, why->err, why->text);
+		break;
+	}
+	pthread_cond_broadcast(&c->changed);
+}
+
+/* A result that cannot be read ends its job; without a job it is dropped. */
+static void
+take_broken(struct latentd_client *c, struct job *job,
+    const struct message_result *in, const struct reason *why)
+{
+	if (why->err == LATENTD_ERR_MEMORY) {
+		session_hold(&c->collect_timer, MEMORY_RETRY_MS);
+		return;
+	}
+	ack_add(c, in->tag, in->instance);
+	if (job != NULL)
+		deliver_failed(c, job, why->err, "%s", why->text);
+}
+
+/* Delivered again, because the daemon's patience is over; only the latest tag
+ * counts when the application frees it. */
+static void
+retag(
+    struct latentd_client *c, const char *key, const struct message_result *in)
+{
+	struct latentd_result *r = deliver_ready(c, key, 0);
+
+	if (r == NULL)
+		TAILQ_FOREACH(r, &c->held, entry)
+		{
+			if (strcmp(r->key, key) == 0)
+				break;
+		}
+	if (r == NULL)
+		return;
+	r->tagged = true;
+	r->tag = in->tag;
+	r->instance = in->instance;
+}
+
+static void
+take_result(struct latentd_client *c, const struct message_result *in,
+    const struct message_frame *frame, nng_msg *msg)
+{
+	char key[LATENTD_MAX_NAME_BYTES + 1];
+	struct latentd_result *r;
+	enum seen_state seen;
+	struct reason why;
+	struct job *job;
+
+	see_instance(c, in->instance);
+	memcpy(key, in->key.at, in->key.bytes);
+	key[in->key.bytes] = '\0';
+	job = jobs_find_key(&c->jobs, key);
+	seen = seen_get(&c->seen, key);
+	if (job == NULL && (seen == SEEN_READY || seen == SEEN_HELD)) {
+		retag(c, key, in);
+		goto free_msg;
+	}
+	if (job == NULL && (seen == SEEN_FREED || c->anonymous)) {
+		ack_add(c, in->tag, in->instance);
+		goto free_msg;
+	}
+	if (job == NULL && c->closing)
+		goto free_msg;
+	if (in->code == LATENTD_ERR_STOPPING && job != NULL &&
+	    job->stage == STAGE_ACCEPTED && !job->cancel_wanted) {
+		/* Not the job's fault: the next daemon shall have it. */
+		ack_add(c, in->tag, in->instance);
+		job_requeue(&c->jobs, job);
+		session_hold(&c->busy_timer, RETRY_MS);
+		goto free_msg;
+	}
+	r = result_create(in, frame, msg, &why);
+	if (r == NULL) {
+		take_broken(c, job, in, &why);
+		goto free_msg;
+	}
+	deliver(c, job, r);
+	return;
+free_msg:
+	nng_msg_free(msg);
+}
+
+/*
+ * The daemon says that it works on nothing of this producer: jobs that it had
+ * accepted before it was asked went elsewhere, to another client of the same
+ * name perhaps.  Their keys make it safe to submit them again.
+ */
+static void
+take_empty(struct latentd_client *c, struct channel *ch,
+    const struct message_empty *in)
+{
+	struct job *job, *next;
+	bool lost = false;
+
+	see_instance(c, in->instance);
+	if (in->pending > 0)
+		return;
+	for (job = TAILQ_FIRST(&c->jobs.sent); job != NULL; job = next) {
+		next = TAILQ_NEXT(job, entry);
+		if (job->stage != STAGE_ACCEPTED ||
+		    job->accepted_at > ch->started_at)
+			continue;
+		job_requeue(&c->jobs, job);
+		lost = true;
+	}
+	end_cancelled(c);
+	if (lost)
+		session_hold(&c->busy_timer, RETRY_MS);
+}
+
+static void
+take_report(struct latentd_client *c, const struct message_frame *frame)
+{
+	char *report = malloc(frame->body_bytes + 1);
+
+	if (report == NULL) {
+		call_done(c, &c->status, LATENTD_ERR_MEMORY,
+		    "no memory for the daemon's report");
+		return;
+	}
+	if (frame->body_bytes > 0)
+		memcpy(report, frame->body, frame->body_bytes);
+	report[frame->body_bytes] = '\0';
+	free(c->report);
+	c->report = report;
+	call_done(c, &c->status, LATENTD_OK, "");
+}
+
+static enum latentd_err
+check_answer(
+    enum message_type request, enum message_type reply, struct reason *why)
+{
+	static const enum message_type answers[][3] = {
+	    {MESSAGE_HELLO, MESSAGE_WELCOME, MESSAGE_WELCOME},
+	    {MESSAGE_SUBMIT, MESSAGE_ACCEPTED, MESSAGE_BUSY},
+	    {MESSAGE_COLLECT, MESSAGE_RESULT, MESSAGE_EMPTY},
+	    {MESSAGE_CANCEL, MESSAGE_CANCELLED, MESSAGE_CANCELLED},
+	    {MESSAGE_STATUS, MESSAGE_REPORT, MESSAGE_REPORT},
+	};
+
+	if (reply == MESSAGE_REJECTED)
+		return LATENTD_OK;
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		if (answers[i][0] == request &&
+		    (answers[i][1] == reply || answers[i][2] == reply))
+			return LATENTD_OK;
+	}
+	return reason_set(why, LATENTD_ERR_PROTOCOL,
+	    "the daemon answered %s with %s", message_type_name(request),
+	    message_type_name(reply));
+}
+
+static void
+dispatch(struct latentd_client *c, struct channel *ch,
+    const struct message_frame *frame, const union message_any *in)
+{
+	struct reason why;
+
+	switch ((int)frame->type) {
+	case MESSAGE_WELCOME:
+		take_welcome(c, &in->welcome);
+		return;
+	case MESSAGE_ACCEPTED:
+		take_accepted(c, ch->job, &in->accepted);
+		return;
+	case MESSAGE_BUSY:
+		take_busy(c, ch->job, &in->busy);
+		return;
+	case MESSAGE_EMPTY:
+		take_empty(c, ch, &in->empty);
+		return;
+	case MESSAGE_CANCELLED:
+		if (ch->ticket == 0)
+			call_done(c, &c->cancel, LATENTD_OK, "");
+		return;
+	case MESSAGE_REPORT:
+		see_instance(c, in->report.instance);
+		take_report(c, frame);
+		return;
+	default:
+		take_reason(&why, &in->rejected);
+		refused(c, ch, &why);
+		return;
+	}
+}
+
+void
+reply_take(struct latentd_client *c, struct channel *ch, nng_msg *msg)
+{
+	struct message_scratch scratch;
+	struct message_frame frame;
+	union message_any in;
+	struct reason why;
+
+	if (ch->request == MESSAGE_COLLECT) {
+		ack_confirm(c, ch->acked_to);
+		c->collect_why.err = LATENTD_OK;
+	}
+	if (message_frame(nng_msg_body(msg), nng_msg_len(msg), &frame, &why) !=
+		LATENTD_OK ||
+	    message_decode(&frame, &scratch, &in, &why) != LATENTD_OK ||
+	    check_answer(ch->request, frame.type, &why) != LATENTD_OK) {
+		refused(c, ch, &why);
+	} else if (frame.type == MESSAGE_RESULT) {
+		take_result(c, &in.result, &frame, msg);
+		msg = NULL;
+	} else {
+		dispatch(c, ch, &frame, &in);
+	}
+	if (ch->request == MESSAGE_COLLECT && c->closing)
+		pthread_cond_broadcast(&c->changed);
+	nng_msg_free(msg);
+}
+
+void
+reply_lost(struct latentd_client *c, struct channel *ch, int rv)
+{
+	switch ((int)ch->request) {
+	case MESSAGE_SUBMIT:
+		hold_back(c, ch->job, MEMORY_RETRY_MS);
+		return;
+	case MESSAGE_COLLECT:
+		session_hold(&c->collect_timer, MEMORY_RETRY_MS);
+		return;
+	case MESSAGE_CANCEL:
+		if (ch->ticket == 0)
+			call_done(
+			    c, &c->cancel, LATENTD_ERR_IO, nng_strerror(rv));
+		return;
+	case MESSAGE_STATUS:
+		call_done(c, &c->status, LATENTD_ERR_IO, nng_strerror(rv));
+		return;
+	default:
+		return;
+	}
+}

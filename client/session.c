@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One REQ socket with a fixed set of contexts ("channels"), so that nothing is
+ * opened or closed while it lives: nng 1.5.2 has races there.  REQ resends by
+ * itself after a lost connection, which the daemon's keys make harmless.
+ *
+ * session_pump() is the only sender.  One thread at a time runs it, and it
+ * looks at the whole state again after every nng call, so the order of sends is
+ * the order of the decisions, and no decision is missed: whoever changes the
+ * state while another thread pumps has changed it before that thread looks
+ * again.
+ */
+#include "session.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <nng/protocol/reqrep0/req.h>
+
+#include "reply.h"
+
+#define RECONNECT_MIN_MS 50
+#define RECONNECT_MAX_MS 2000
+#define RESEND_MS 60000
+#define HOLD_MAX_MS 60000u
+
+/*
+ * The request is sent: wait for the reply.  nng 1.5.2 frees a context that is
+ * in use when its socket is closed after the socket, so the socket is closed
+ * only when no thread is in here.
+ */
+static void
+receive(struct latentd_client *c, struct channel *ch)
+{
+	pthread_mutex_lock(&c->mutex);
+	if (c->closed) {
+		ch->busy = false;
+		pthread_mutex_unlock(&c->mutex);
+		return;
+	}
+	ch->receiving = true;
+	c->receivers++;
+	pthread_mutex_unlock(&c->mutex);
+	nng_ctx_recv(ch->ctx, ch->aio);
+	pthread_mutex_lock(&c->mutex);
+	c->receivers--;
+	if (c->closed)
+		pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->mutex);
+}
+
+static void
+on_channel(void *arg)
+{
+	struct channel *ch = arg;
+	struct latentd_client *c = ch->client;
+	int rv = nng_aio_result(ch->aio);
+	nng_msg *msg;
+
+	if (rv == 0 && !ch->receiving) {
+		receive(c, ch);
+		return;
+	}
+	msg = nng_aio_get_msg(ch->aio);
+	nng_aio_set_msg(ch->aio, NULL);
+	if (rv != 0 && ch->receiving)
+		msg = NULL;
+	pthread_mutex_lock(&c->mutex);
+	ch->busy = false;
+	if (rv == 0 && !c->closed) {
+		reply_take(c, ch, msg);
+		msg = NULL;
+	} else if (!c->closed) {
+		reply_lost(c, ch, rv);
+	}
+	session_pump(c);
+	pthread_mutex_unlock(&c->mutex);
+	nng_msg_free(msg);
+}
+
+static void
+on_timer(void *arg)
+{
+	struct timer *timer = arg;
+	struct latentd_client *c = timer->client;
+
+	pthread_mutex_lock(&c->mutex);
+	timer->running = false;
+	timer->armed = false;
+	session_pump(c);
+	pthread_mutex_unlock(&c->mutex);
+}
+
+static void
+on_pipe(nng_pipe pipe, nng_pipe_ev ev, void *arg)
+{
+	struct latentd_client *c = arg;
+
+	pthread_mutex_lock(&c->mutex);
+	if (ev == NNG_PIPE_EV_ADD_POST) {
+		c->pipe_id = nng_pipe_id(pipe);
+		/* A new connection may lead to a new daemon: ask. */
+		c->hello_wanted = true;
+	} else if (c->pipe_id == nng_pipe_id(pipe)) {
+		c->pipe_id = 0;
+	}
+	session_pump(c);
+	pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->mutex);
+}
+
+static int
+open_channels(struct latentd_client *c)
+{
+	int rv = 0;
+
+	for (size_t i = 0; i < CHANNELS && rv == 0; i++) {
+		struct channel *ch = &c->channels[i];
+
+		ch->client = c;
+		rv = nng_aio_alloc(&ch->aio, on_channel, ch);
+		if (rv == 0)
+			rv = nng_ctx_open(&ch->ctx, c->socket);
+	}
+	c->busy_timer.client = c->collect_timer.client = c;
+	if (rv == 0)
+		rv =
+		    nng_aio_alloc(&c->busy_timer.aio, on_timer, &c->busy_timer);
+	if (rv == 0)
+		rv = nng_aio_alloc(
+		    &c->collect_timer.aio, on_timer, &c->collect_timer);
+	return rv;
+}
+
+static int
+set_options(nng_socket s)
+{
+	int rv = nng_socket_set_size(s, NNG_OPT_RECVMAXSZ,
+	    (size_t)LATENTD_MAX_BODY_BYTES + MESSAGE_FRONT_BYTES);
+
+	if (rv == 0)
+		rv = nng_socket_set_ms(s, NNG_OPT_RECONNMINT, RECONNECT_MIN_MS);
+	if (rv == 0)
+		rv = nng_socket_set_ms(s, NNG_OPT_RECONNMAXT, RECONNECT_MAX_MS);
+	if (rv == 0)
+		rv = nng_socket_set_ms(s, NNG_OPT_REQ_RESENDTIME, RESEND_MS);
+	return rv;
+}
+
+enum latentd_err
+session_open(struct latentd_client *c, struct reason *why)
+{
+	int rv = nng_req0_open(&c->socket);
+
+	if (rv != 0)
+		return reason_set(why, LATENTD_ERR_MEMORY,
+		    "cannot open a socket: %s", nng_strerror(rv));
+	c->socket_open = true;
+	rv = set_options(c->socket);
+	if (rv == 0)
+		rv = open_channels(c);
+	if (rv == 0)
+		rv = nng_pipe_notify(
+		    c->socket, NNG_PIPE_EV_ADD_POST, on_pipe, c);
+	if (rv == 0)
+		rv = nng_pipe_notify(
+		    c->socket, NNG_PIPE_EV_REM_POST, on_pipe, c);
+	if (rv != 0)
+		return reason_set(why, LATENTD_ERR_MEMORY,
+		    "cannot set up a socket: %s", nng_strerror(rv));
+	rv = nng_dial(c->socket, c->url, NULL, NNG_FLAG_NONBLOCK);
+	if (rv != 0)
+		return reason_set(why, LATENTD_ERR_INVALID,
+		    "cannot use the URL %s: %s; use ipc:///PATH or "
+		    "tcp://HOST:PORT",
+		    c->url, nng_strerror(rv));
+	return LATENTD_OK;
+}
+
+void
+session_close(struct latentd_client *c)
+{
+	if (c->socket_open) {
+		nng_pipe_notify(c->socket, NNG_PIPE_EV_ADD_POST, NULL, NULL);
+		nng_pipe_notify(c->socket, NNG_PIPE_EV_REM_POST, NULL, NULL);
+		nng_close(c->socket);
+	}
+	for (size_t i = 0; i < CHANNELS; i++)
+		nng_aio_free(c->channels[i].aio);
+	nng_aio_free(c->busy_timer.aio);
+	nng_aio_free(c->collect_timer.aio);
+}
+
+void
+session_hold(struct timer *timer, uint64_t ms)
+{
+	if (timer->armed)
+		return;
+	timer->armed = true;
+	timer->ms = (nng_duration)(ms > HOLD_MAX_MS ? HOLD_MAX_MS : ms);
+}
+
+static bool
+start_timer(struct latentd_client *c, struct timer *timer)
+{
+	if (!timer->armed || timer->running)
+		return false;
+	timer->running = true;
+	pthread_mutex_unlock(&c->mutex);
+	nng_sleep_aio(timer->ms, timer->aio);
+	pthread_mutex_lock(&c->mutex);
+	return true;
+}
+
+/* Take an idle channel for a request. */
+static struct channel *
+claim(struct latentd_client *c, struct channel *ch, enum message_type request)
+{
+	assert(!ch->busy);
+	ch->busy = true;
+	ch->receiving = false;
+	ch->request = request;
+	ch->job = NULL;
+	ch->ticket = 0;
+	ch->wait_ms = 0;
+	ch->acked_to = 0;
+	ch->started_at = ++c->serial;
+	return ch;
+}
+
+/* Send ${msg}; NULL when memory was out, which is like a lost reply. */
+static bool
+start(struct latentd_client *c, struct channel *ch, nng_msg *msg)
+{
+	if (msg == NULL) {
+		ch->busy = false;
+		reply_lost(c, ch, NNG_ENOMEM);
+		return true;
+	}
+	pthread_mutex_unlock(&c->mutex);
+	nng_aio_set_msg(ch->aio, msg);
+	nng_ctx_send(ch->ctx, ch->aio);
+	pthread_mutex_lock(&c->mutex);
+	return true;
+}
+
+/* A message without a body. */
+static nng_msg *
+small_message(enum message_type type, const void *in)
+{
+	uint8_t front[MESSAGE_FRONT_BYTES];
+	size_t bytes = message_encode(type, in, 0, front, sizeof(front));
+	nng_msg *msg = NULL;
+
+	assert(bytes > 0);
+	if (nng_msg_alloc(&msg, bytes) != 0)
+		return NULL;
+	memcpy(nng_msg_body(msg), front, bytes);
+	return msg;
+}
+
+static struct text
+as_text(const char *s)
+{
+	return (struct text){s, strlen(s)};
+}
+
+static bool
+start_hello(struct latentd_client *c)
+{
+	struct channel *ch = &c->channels[CHANNEL_HELLO];
+	struct message_hello in = {as_text(c->producer),
+	    {c->secret, c->secret_bytes}, as_text(c->software)};
+
+	if (!c->hello_wanted || ch->busy)
+		return false;
+	c->hello_wanted = false;
+	claim(c, ch, MESSAGE_HELLO);
+	return start(c, ch, small_message(MESSAGE_HELLO, &in));
+}
+
+static nng_msg *
+cancel_message(struct latentd_client *c, const char *key)
+{
+	struct message_cancel in = {as_text(c->producer),
+	    {c->secret, c->secret_bytes}, as_text(key), 0};
+
+	return small_message(MESSAGE_CANCEL, &in);
+}
+
+static bool
+start_cancel(struct latentd_client *c)
+{
+	struct channel *ch = &c->channels[CHANNEL_CANCEL];
+	struct job *job;
+
+	if (ch->busy)
+		return false;
+	if (c->cancel.wanted) {
+		c->cancel.wanted = false;
+		claim(c, ch, MESSAGE_CANCEL);
+		return start(c, ch, cancel_message(c, c->cancel_key));
+	}
+	job = jobs_first_cancel(&c->jobs);
+	if (job == NULL)
+		return false;
+	claim(c, ch, MESSAGE_CANCEL)->ticket = job->ticket;
+	job_cancel_sent(&c->jobs, job);
+	return start(c, ch, cancel_message(c, job->key));
+}
+
+static struct channel *
+idle_submit_channel(struct latentd_client *c)
+{
+	if (c->jobs.stage_n[STAGE_SENDING] >= c->window)
+		return NULL;
+	for (size_t i = CHANNEL_SUBMIT; i < CHANNELS; i++) {
+		if (!c->channels[i].busy)
+			return &c->channels[i];
+	}
+	return NULL;
+}
+
+/*
+ * The message given to nng is a copy, and the original stays with the job until
+ * its result is here.  A job that is SENDING is not freed, so that the copy is
+ * made without holding the application up.
+ */
+static bool
+start_submit(struct latentd_client *c)
+{
+	struct job *job = jobs_first(&c->jobs);
+	struct channel *ch;
+	nng_msg *msg = NULL, *original;
+
+	if (job == NULL || c->busy_timer.armed || !c->welcome)
+		return false;
+	ch = idle_submit_channel(c);
+	if (ch == NULL)
+		return false;
+	claim(c, ch, MESSAGE_SUBMIT)->job = job;
+	job_move(&c->jobs, job, STAGE_SENDING);
+	original = job->msg;
+	job->msg = NULL;
+	pthread_mutex_unlock(&c->mutex);
+	if (nng_msg_dup(&msg, original) != 0)
+		msg = NULL;
+	pthread_mutex_lock(&c->mutex);
+	if (job->finished)
+		nng_msg_free(original);
+	else
+		job->msg = original;
+	return start(c, ch, msg);
+}
+
+static bool
+is_fetch_due(const struct latentd_client *c)
+{
+	bool room = c->runners > 0 ||
+	    (c->ready_n < READY_MAX_N && c->ready_bytes < READY_MAX_BYTES);
+	bool wanted = c->jobs.stage_n[STAGE_ACCEPTED] > 0 ||
+	    (!c->anonymous && (c->hungry || c->collectors > c->ready_n));
+
+	return c->collecting && room && wanted && (c->anonymous || !c->closing);
+}
+
+static nng_msg *
+collect_message(struct latentd_client *c, struct channel *ch, uint64_t wait_ms)
+{
+	uint64_t acks[LATENTD_MAX_ACKS];
+	struct message_collect in = {as_text(c->producer),
+	    {c->secret, c->secret_bytes}, acks, 0, wait_ms};
+
+	ch->wait_ms = wait_ms;
+	while (in.acks_n < LATENTD_MAX_ACKS && in.acks_n < c->acks_n) {
+		acks[in.acks_n] = c->acks[in.acks_n].tag;
+		ch->acked_to = c->acks[in.acks_n].serial;
+		in.acks_n++;
+	}
+	return small_message(MESSAGE_COLLECT, &in);
+}
+
+/*
+ * Acknowledgements ride on the next COLLECT.  Only at the end, when the one
+ * that is out may wait for long, they go by another channel.
+ */
+static bool
+start_collect(struct latentd_client *c)
+{
+	struct channel *ch = &c->channels[CHANNEL_COLLECT];
+	uint64_t wait_ms = 0;
+
+	if (c->collect_timer.armed || !c->welcome)
+		return false;
+	if (ch->busy && c->closing && c->acks_n > 0)
+		ch = &c->channels[CHANNEL_HELLO];
+	else if (is_fetch_due(c))
+		wait_ms = c->closing ? CLOSING_WAIT_MS : c->wait_ms;
+	else if (c->acks_n == 0)
+		return false;
+	if (ch->busy)
+		return false;
+	claim(c, ch, MESSAGE_COLLECT);
+	return start(c, ch, collect_message(c, ch, wait_ms));
+}
+
+static bool
+start_status(struct latentd_client *c)
+{
+	struct channel *ch = &c->channels[CHANNEL_STATUS];
+	struct message_status in = {false};
+
+	if (!c->status.wanted || ch->busy)
+		return false;
+	c->status.wanted = false;
+	claim(c, ch, MESSAGE_STATUS);
+	return start(c, ch, small_message(MESSAGE_STATUS, &in));
+}
+
+void
+session_pump(struct latentd_client *c)
+{
+	if (c->pumping)
+		return;
+	c->pumping = true;
+	while (!c->closed) {
+		if (start_hello(c) || start_cancel(c) || start_submit(c) ||
+		    start_collect(c) || start_status(c) ||
+		    start_timer(c, &c->busy_timer) ||
+		    start_timer(c, &c->collect_timer))
+			continue;
+		break;
+	}
+	c->pumping = false;
+	if (c->closed)
+		pthread_cond_broadcast(&c->changed);
+}

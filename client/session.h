@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The socket, its contexts, and what is sent when. */
+#ifndef CLIENT_SESSION_H
+#define CLIENT_SESSION_H
+
+#include "core.h"
+
+/*
+ * session_open(client, why):
+ * Dial ${client}->url in the background.  Fails with INVALID (the URL) or
+ * MEMORY; session_close() is due in either case.
+ */
+enum latentd_err session_open(
+    struct latentd_client *client, struct reason *why);
+
+/*
+ * session_close(client):
+ * Close the socket and wait for the callbacks that still run.  Without the
+ * mutex, after ${client}->closed is set and nothing pumps any more.
+ */
+void session_close(struct latentd_client *client);
+
+/*
+ * session_pump(client):
+ * Send whatever is due.  With the mutex held, which is dropped around calls
+ * of nng: everything may have changed afterwards.
+ */
+void session_pump(struct latentd_client *client);
+
+/* session_hold(timer, ms): hold back what ${timer} governs for so long; does
+ * not prolong a hold.  With the mutex held; the next pump starts it. */
+void session_hold(struct timer *timer, uint64_t ms);
+
+#endif
