@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""./dev: its arguments."""
+
+import pytest
+
+import processes
+
+DEV = processes.SOURCE_DIR / "dev"
+
+
+def test_help_names_every_command():
+    done = processes.run(DEV, "help", check=0)
+    for command in (b"deps", b"build", b"demo", b"test", b"lint"):
+        assert b"\n  " + command in done.stdout
+    assert processes.run(DEV, check=0).stdout == done.stdout
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    (["buidl"], b'no command "buidl"'),
+    (["build", "fast"], b'no preset "fast"'),
+    (["deps", "everything"], b'no group "everything"'),
+    (["demo", "now"], b"demo takes no arguments"),
+    (["test", "--repeat"], b"--repeat needs a number"),
+    (["test", "--repeat", "0"], b"--repeat needs a number"),
+    (["test", "--repeat", "x"], b"--repeat needs a number"),
+    (["test", "--fast"], b'no option "--fast"'),
+])
+def test_a_wrong_argument_is_refused_before_anything_runs(arguments, sentence):
+    done = processes.run(DEV, *arguments, check=1)
+    assert sentence in done.stderr
+    assert done.stdout == b""
+
+
+def test_it_works_from_any_directory(tmp_path):
+    processes.run(DEV, "help", cwd=tmp_path, check=0)

@@ -1,0 +1,461 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Endpoints that lie, fail, stall and vanish.
+
+Whatever an endpoint does, a job ends in the right pixels or in a sentence that
+says why it did not, and other jobs go on.
+"""
+
+import json
+import threading
+
+import pytest
+
+import fakes
+import processes
+import wire
+from fakes import fake_pixels, good, status
+from samples import file_of, latent, picture, pixels_of
+
+Z = latent(seed=1)
+TOKEN = "hf_verysecrettokenofabearer0123456789"
+
+
+def submit(producer, key="k", z=Z, output="pixels"):
+    return producer.submit(key, z.data, **z.fields, output=output)
+
+
+def expected(z=Z):
+    n, _, height, width = z.fields["shape"]
+    return fake_pixels(z.data, n, height * 8, width * 8)
+
+
+def check(result, z=Z):
+    result.expect("RESULT", state="done", code="ok")
+    assert result.body == expected(z).tobytes()
+
+
+def decode(producer, key="k", output="pixels"):
+    submit(producer, key, output=output)
+    result = producer.take(key)
+    producer.thank()
+    return result
+
+
+def last_error(daemon):
+    return json.loads(wire.report(daemon.url))["endpoints"][0]["last_error"]
+
+
+# ---- one lie, then the truth ----
+
+
+@pytest.mark.parametrize("lie, output, reason", [
+    (fakes.wrong_type, "pixels", r'Content-Type "text/html", expected'),
+    (fakes.no_type, "pixels", r'Content-Type "", expected'),
+    (fakes.truncated, "pixels", r"\d+ bytes (remaining|missing)|closed"),
+    (fakes.short, "pixels", r"sent 6144 bytes, but shape .* takes 12288"),
+    (fakes.too_long, "pixels", r"more than the 12288 bytes"),
+    (fakes.endless, "pixels", r"Content-Type|more than the 12288 bytes"),
+    (fakes.wrong_size, "pixels",
+     r"sent shape \[1, 56, 64, 3\], expected \[1,64,64,3\]"),
+    (fakes.wrong_shape, "pixels", r"sent shape \[1,2,3,4\], expected"),
+    (fakes.hostile_shape, "pixels", r"sent shape \[\[\[\[.*, expected"),
+    (fakes.wrong_dtype, "pixels", r'sent dtype "float16", expected uint8'),
+    (fakes.no_shape, "pixels", r"no shape header"),
+    (fakes.empty, "pixels", r"HTTP 200 without a body"),
+    (fakes.garbage, "pixels", r"HTTP/0.9|nonsense|Weird|garbage"),
+    (fakes.reset, "pixels", r"reset|Empty reply|Recv failure"),
+    (fakes.hang_up, "pixels", r"Empty reply"),
+    (fakes.wrong_size, "jpg", r"64x56.*64x64"),
+    (fakes.garbage_file, "jpg", r"JPEG"),
+    (fakes.cut_file, "jpg", r"JPEG"),
+    (fakes.other_file, "jpg", r"PNG.*JPEG|JPEG.*PNG"),
+    (status(500, "boom"), "pixels", r"HTTP 500: boom"),
+    (status(502, b"<html>Bad Gateway</html>", kind="text/html"), "pixels",
+     r"HTTP 502: <html>Bad Gateway"),
+    (status(503), "pixels", r"HTTP 503"),
+    (status(504, "x" * 100000), "pixels", r"HTTP 504"),
+    (status(408, "slow"), "pixels", r"HTTP 408: slow"),
+    (status(429, "busy", [("Retry-After", "0")]), "pixels",
+     r"HTTP 429: busy"),
+    (status(400, "CUDA out of memory. Tried to allocate"), "pixels",
+     r"HTTP 400: CUDA out of memory"),
+], ids=lambda value: getattr(value, "__name__", None))
+def test_a_lie_is_named_and_tried_again(
+    start_fake, start_daemon, connect, lie, output, reason
+):
+    fake = start_fake(lie)
+    daemon = start_daemon(fake.section())
+    result = decode(connect(daemon), output=output)
+    result.expect("RESULT", state="done", code="ok", attempts=2)
+    if output == "pixels":
+        assert result.body == expected().tobytes()
+    else:
+        assert pixels_of(result.body).shape == (64, 64, 3)
+    daemon.wait_line(
+        r"job=1 waits \d+ ms after a failed request: endpoint fake.*"
+        f"({reason})"
+    )
+    assert last_error(daemon).startswith("endpoint fake")
+    first, second = fake.requests
+    key = first.headers["Idempotency-Key"]
+    assert key and key == second.headers["Idempotency-Key"]
+    assert first.body == second.body == Z.data
+
+
+def test_an_endless_reply_is_cut_off(start_fake, start_daemon, connect):
+    fake = start_fake(fakes.endless)
+    daemon = start_daemon(fake.section())
+    check(decode(connect(daemon)))
+    assert fake.requests[0].closed.wait(processes.PATIENCE_S)
+
+
+@pytest.mark.parametrize("task, output, kind, reply, reason", [
+    ("decode", "mp4", "text/plain", b"not a film", "MP4"),
+    ("decode", "mp4", "text/plain; charset=utf-8",
+     b"\0\0\0\x10ftypmp42\0\0\0\0", "MP4"),
+    ("decode", "mp4", "video/x-matroska", b"x", "Content-Type"),
+    ("decode", "float", "tensor/binary", bytes(8), "no shape header"),
+    ("encode", "latent", "application/json", b"{}", "Content-Type"),
+    ("encode", "latent", "tensor/binary", bytes(8), "no shape header"),
+])
+def test_a_lie_about_films_floats_and_latents_is_named(
+    start_fake, start_daemon, connect, task, output, kind, reply, reason
+):
+    fake = start_fake(then=lambda exchange: exchange.reply(reply, kind))
+    daemon = start_daemon(fake.section(model="hunyuan-video", task=task))
+    producer = connect(daemon)
+    if task == "decode":
+        z = latent("hunyuan-video")
+        producer.submit("k", z.data, **z.fields, output=output)
+    else:
+        producer.submit("k", file_of(picture(), "PNG"), task=task,
+                        model="hunyuan-video", output=output)
+    daemon.wait_line(rf"job=1 waits \d+ ms after a failed request: .*{reason}")
+    producer.cancel("k").expect("CANCELLED")
+    producer.take("k").expect("RESULT", state="cancelled")
+    producer.thank()
+
+
+# ---- statuses that end a job ----
+
+
+@pytest.mark.parametrize("step, code, sentence", [
+    (status(400, "shape is not what I like"), "refused",
+     "endpoint fake answered HTTP 400: shape is not what I like"),
+    (status(404, "no such path"), "refused", "HTTP 404: no such path"),
+    (status(413, "too large"), "refused", "HTTP 413: too large"),
+    (status(422, b"plain words", kind="text/plain"), "refused",
+     "HTTP 422: plain words"),
+    (status(401, "no"), "denied", "check its token_file"),
+    (status(403, "no"), "denied", "check its token_file"),
+    (status(204), "refused", "HTTP 204"),
+    (status(206, "a part"), "refused", "HTTP 206"),
+    (fakes.redirect("http://127.0.0.1:1/elsewhere"), "refused",
+     "redirects are not followed"),
+    (status(400, b'{"error": "a\\u001b[31m\\nb\\u0000c"}'), "refused",
+     "HTTP 400: "),
+    (status(400, b"\x1b]0;x\x07\x9b31m\xff\xfe"), "refused", "HTTP 400: "),
+])
+def test_a_refusal_ends_the_job_with_the_endpoints_sentence(
+    start_fake, start_daemon, connect, step, code, sentence
+):
+    fake = start_fake(step)
+    daemon = start_daemon(fake.section())
+    result = decode(connect(daemon))
+    result.expect("RESULT", state="failed", code=code, attempts=1)
+    assert sentence in result["message"]
+    assert result["message"].isprintable()
+    assert len(fake.requests) == 1
+    assert last_error(daemon) == result["message"]
+    line = daemon.wait_line("^.*outcome=failed.*$")[0]
+    assert line.isprintable() and sentence in line
+
+
+def test_an_endpoint_that_never_recovers_costs_the_job_only(
+    start_fake, start_daemon, connect
+):
+    fake = start_fake(*[status(503, "starting")] * 5)
+    daemon = start_daemon(fake.section(parallel=1))
+    producer = connect(daemon)
+    result = decode(producer)
+    result.expect("RESULT", state="failed", code="endpoint", attempts=5)
+    assert "given up after 5 requests" in result["message"]
+    assert "HTTP 503: starting" in result["message"]
+    keys = {r.headers["Idempotency-Key"] for r in fake.requests}
+    assert len(keys) == 1
+    check(decode(producer, "next"))
+
+
+def test_retries_of_a_batch_keep_what_has_come(
+    start_fake, start_daemon, connect
+):
+    fake = start_fake(good, status(503), good, fakes.cut_file)
+    producer = connect(start_daemon(fake.section(parallel=1)))
+    z = latent(batch=4, seed=2)
+    submit(producer, "k", z, "jpg")
+    result = producer.take("k").expect("RESULT", state="done", attempts=6)
+    producer.thank()
+    # The JPEG of each latent's own bytes, in the latents' order.
+    for i, part in enumerate(result.parts):
+        pixels = expected(z.one(i))[0].astype(int)
+        assert abs(pixels_of(part).astype(int) - pixels).mean() < 60
+        others = [expected(z.one(k))[0].astype(int) for k in range(4)]
+        nearest = min(
+            range(4),
+            key=lambda k: abs(pixels_of(part).astype(int) - others[k]).mean(),
+        )
+        assert nearest == i
+    bodies = [request.body for request in fake.requests]
+    assert sorted(bodies.count(z.one(i).data) for i in range(4)) \
+        == [1, 1, 2, 2]
+    by_key = {}
+    for request in fake.requests:
+        by_key.setdefault(request.headers["Idempotency-Key"], set()).add(
+            request.body
+        )
+    assert len(by_key) == 4
+    assert all(len(bodies) == 1 for bodies in by_key.values())
+
+
+def test_one_refused_latent_fails_the_batch_once(
+    start_fake, start_daemon, connect
+):
+    fake = start_fake(status(400, "not this one"), then=fakes.never)
+    producer = connect(start_daemon(fake.section(parallel=4)))
+    submit(producer, "k", latent(batch=4), "jpg")
+    result = producer.take("k")
+    result.expect("RESULT", state="failed", code="refused")
+    assert "not this one" in result["message"]
+    producer.thank()
+    for request in fake.requests[1:]:
+        assert request.closed.wait(processes.PATIENCE_S)
+    producer.collect(0).expect("EMPTY", pending=0)
+
+
+def test_idempotency_keys_differ_between_jobs(
+    start_fake, start_daemon, connect
+):
+    fake = start_fake()
+    daemon = start_daemon(fake.section())
+    producer = connect(daemon)
+    for i in range(5):
+        check(decode(producer, f"k{i}"))
+    keys = {r.headers["Idempotency-Key"] for r in fake.requests}
+    assert len(keys) == 5
+
+
+# ---- nobody there ----
+
+
+def dead_section(model, **keys):
+    return {f"endpoint dead-{model}": {
+        "model": model, "task": "decode",
+        "url": f"{fakes.dead_url()}/{model}", **keys,
+    }}
+
+
+def test_a_dead_endpoint_is_named_when_its_retries_are_over(
+    start_daemon, connect
+):
+    daemon = start_daemon(dead_section("sd-v1"))
+    result = decode(connect(daemon))
+    result.expect("RESULT", state="failed", code="unreachable", attempts=5)
+    assert "endpoint dead-sd-v1" in result["message"]
+    assert "given up after 5 requests" in result["message"]
+
+
+def test_a_dead_endpoint_of_one_model_holds_up_no_other(
+    start_fake, start_daemon, connect
+):
+    fake = start_fake()
+    stuck = start_fake(then=fakes.never)
+    daemon = start_daemon({
+        **dead_section("sdxl", parallel=1),
+        **stuck.section("stuck", "flux", parallel=1),
+        **fake.section(parallel=1),
+    })
+    producer = connect(daemon)
+    for i in range(20):
+        submit(producer, f"dead{i}", latent("sdxl"))
+        submit(producer, f"stuck{i}", latent("flux"))
+    stuck.wait_requests(1)
+    for i in range(20):
+        submit(producer, f"k{i}")
+    for i in range(20):
+        check(producer.take(f"k{i}"))
+    for i in range(20):
+        producer.cancel(f"dead{i}").expect("CANCELLED")
+        producer.cancel(f"stuck{i}").expect("CANCELLED")
+    results = producer.take_all(40)
+    assert {r["state"] for r in results.values()} == {"cancelled"}
+
+
+def test_two_endpoints_of_a_model_share_the_work(
+    start_fake, start_daemon, connect
+):
+    first, second = start_fake(), start_fake()
+    daemon = start_daemon({
+        **first.section("first"), **second.section("second"),
+    })
+    producer = connect(daemon)
+    for i in range(40):
+        submit(producer, f"k{i}", latent(seed=i))
+    for key, result in producer.take_all(40).items():
+        check(result, latent(seed=int(key[1:])))
+        assert result["endpoint"] in ("first", "second")
+    assert len(first.requests) + len(second.requests) == 40
+    assert first.requests and second.requests
+
+
+def test_parallel_is_the_most_that_an_endpoint_sees(
+    start_fake, start_daemon, connect
+):
+    counted = threading.Condition()
+    seen = {"now": 0, "most": 0}
+
+    def count(exchange):
+        with counted:
+            seen["now"] += 1
+            seen["most"] = max(seen["most"], seen["now"])
+            counted.notify_all()
+            # Others may come now; when three are here, none may.
+            counted.wait_for(lambda: seen["most"] >= 3, 5)
+            seen["now"] -= 1
+        good(exchange)
+
+    fake = start_fake(then=count)
+    producer = connect(start_daemon(fake.section(parallel=3)))
+    for i in range(30):
+        submit(producer, f"k{i}", latent(height=1, width=1, seed=i))
+    producer.take_all(30)
+    assert seen["most"] == 3
+
+
+def test_an_endpoint_that_comes_back_serves_the_waiting_job(
+    start_daemon, connect, stack
+):
+    port = processes.free_port()
+    daemon = start_daemon({"endpoint late": {
+        "model": "sd-v1", "task": "decode",
+        "url": f"http://127.0.0.1:{port}/sd-v1",
+    }})
+    producer = connect(daemon)
+    submit(producer)
+    daemon.wait_line("job=1 waits .* endpoint late")
+    stack.enter_context(processes.Endpoint(port=port))
+    result = producer.take("k").expect("RESULT", state="done")
+    producer.thank()
+    assert result["attempts"] >= 2
+
+
+# ---- secrets ----
+
+
+@pytest.fixture
+def token_file(short_tmp):
+    path = short_tmp / "token"
+    path.write_text(TOKEN + "\n")
+    return path
+
+
+def test_the_token_reaches_its_endpoint_and_no_other(
+    start_fake, start_daemon, connect, token_file
+):
+    fake, other = start_fake(), start_fake()
+    daemon = start_daemon({
+        **fake.section(token_file=token_file),
+        **other.section("other", "sdxl"),
+    })
+    producer = connect(daemon)
+    check(decode(producer))
+    submit(producer, "other", latent("sdxl"))
+    producer.take("other").expect("RESULT", state="done")
+    producer.thank()
+    assert fake.requests[0].headers["Authorization"] == f"Bearer {TOKEN}"
+    assert "Authorization" not in other.requests[0].headers
+
+
+@pytest.mark.parametrize("step", [
+    fakes.echo_token(401), fakes.echo_token(400),
+    *[status(code, f"Authorization: Bearer {TOKEN} {TOKEN}")
+      for code in (403, 404, 500)],
+    status(400, f"<pre>{TOKEN}</pre>".encode(), kind="text/html"),
+    lambda exchange: exchange.reply(b"x", TOKEN),
+    lambda exchange: exchange.reply(
+        exchange.tensor()[0], "tensor/binary",
+        headers=[("shape", TOKEN), ("dtype", "uint8")],
+    ),
+    lambda exchange: exchange.reply(
+        exchange.tensor()[0], "tensor/binary",
+        headers=[("shape", "[1]"), ("dtype", TOKEN)],
+    ),
+    fakes.redirect(f"http://127.0.0.1:1/?token={TOKEN}"),
+])
+def test_the_token_is_nowhere_to_be_read(
+    start_fake, start_daemon, connect, token_file, step
+):
+    fake = start_fake(step)
+    daemon = start_daemon(
+        fake.section(token_file=token_file), "--log-level", "debug"
+    )
+    result = decode(connect(daemon))
+    cmdline = open(f"/proc/{daemon.pid}/cmdline").read()
+    for text in (
+        str(result.fields), wire.report(daemon.url).decode(),
+        daemon.stderr(), daemon.stdout(), cmdline,
+    ):
+        assert TOKEN not in text
+    assert daemon.stop() == 0
+    assert TOKEN not in daemon.stderr()
+
+
+def test_the_endpoint_accepts_the_right_token_only(
+    start_endpoint, start_daemon, connect, token_file
+):
+    endpoint = start_endpoint(token=TOKEN)
+    wrong = token_file.with_name("wrong")
+    wrong.write_text("wrong")
+    right = endpoint.sections(["sd-v1"], ["decode"], token_file=token_file)
+    daemon = start_daemon({
+        **right,
+        **endpoint.sections(["sdxl"], ["decode"], token_file=wrong),
+    })
+    producer = connect(daemon)
+    decode(producer).expect("RESULT", state="done")
+    submit(producer, "x", latent("sdxl"))
+    result = producer.take("x")
+    result.expect("RESULT", state="failed", code="denied", attempts=1)
+    producer.thank()
+    assert TOKEN not in daemon.stderr()
+
+
+def test_proxies_of_the_environment_are_not_used(
+    start_fake, start_daemon, connect
+):
+    fake = start_fake()
+    proxy = start_fake()
+    daemon = start_daemon(fake.section(), env={
+        "http_proxy": proxy.url, "HTTP_PROXY": proxy.url,
+        "all_proxy": proxy.url, "ALL_PROXY": proxy.url,
+    })
+    check(decode(connect(daemon)))
+    assert proxy.requests == [] and len(fake.requests) == 1
+
+
+def test_what_is_sent_is_what_the_contract_says(
+    start_fake, start_daemon, connect
+):
+    fake = start_fake()
+    check(decode(connect(start_daemon(fake.section()))))
+    [request] = fake.requests
+    assert (request.method, request.path) == ("POST", "/sd-v1")
+    assert request.query == {
+        "image_format": ["jpg"], "output_type": ["pt"],
+        "partial_postprocess": ["True"],
+        "shape": ["1", "4", "8", "8"], "dtype": ["float16"],
+        "scaling_factor": ["0.18215"],
+    }
+    assert request.headers["Accept"] == "tensor/binary"
+    assert request.headers["Content-Type"] == "tensor/binary"
+    assert request.headers["Expect"] is None
+    assert request.headers["User-Agent"].startswith("latentd/")

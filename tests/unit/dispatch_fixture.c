@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dispatch_fixture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/msgbuf.h"
+
+static struct job *
+on_pop(struct lane *lane, void *arg)
+{
+	struct job *job = TAILQ_FIRST(&lane->waiting);
+
+	(void)arg;
+	if (job == NULL)
+		return NULL;
+	TAILQ_REMOVE(&lane->waiting, job, link);
+	lane->waiting_n--;
+	cr_assert_eq(job->state, JOB_QUEUED);
+	return job;
+}
+
+static bool
+on_start(struct attempt *attempt, void *arg)
+{
+	struct fixture_dispatch *x = arg;
+
+	cr_assert_eq(attempt->job->state, JOB_ACTIVE);
+	cr_assert_eq(attempt->endpoint->model, attempt->job->lane->model);
+	cr_assert(attempt->endpoint->in_flight <= attempt->endpoint->parallel);
+	x->started_n++;
+	if (x->refusal.reason.err != LATENTD_OK) {
+		attempt->verdict = x->refusal;
+		return false;
+	}
+	cr_assert(x->transfers_n < FIXTURE_ATTEMPTS_MAX);
+	x->transfers[x->transfers_n++] = attempt;
+	return true;
+}
+
+/* Take ${*n} apart from its ${i}th element, which is returned. */
+static struct attempt *
+take(struct attempt **list, size_t *n, size_t i)
+{
+	struct attempt *a;
+
+	cr_assert(i < *n, "no attempt %zu", i);
+	a = list[i];
+	memmove(list + i, list + i + 1, (*n - i - 1) * sizeof(*list));
+	--*n;
+	return a;
+}
+
+static bool
+on_abort(struct attempt *attempt, void *arg)
+{
+	struct fixture_dispatch *x = arg;
+
+	for (size_t i = 0; i < x->transfers_n; i++) {
+		if (x->transfers[i] != attempt)
+			continue;
+		take(x->transfers, &x->transfers_n, i);
+		x->aborted_n++;
+		return true;
+	}
+	return false;
+}
+
+static void
+on_retry(struct job *job, void *arg)
+{
+	struct fixture_dispatch *x = arg;
+
+	cr_assert(job->retry_at_ns != 0 && job->running_n == 0);
+	cr_assert_neq(job->reason.err, LATENTD_OK);
+	job_move(&x->f.jobs, job, JOB_QUEUED);
+	cr_assert(x->retries_n < FIXTURE_ATTEMPTS_MAX);
+	x->retries[x->retries_n++] = job;
+}
+
+static void
+on_ended(struct job *job, void *arg)
+{
+	struct fixture_dispatch *x = arg;
+	enum job_state state = JOB_DONE;
+
+	cr_assert_eq(job->running_n, 0);
+	if (job->cancelled)
+		state = JOB_CANCELLED;
+	else if (job->reason.err != LATENTD_OK)
+		state = JOB_FAILED;
+	cr_assert_eq(job->result != NULL, state == JOB_DONE);
+	job_move(&x->f.jobs, job, state);
+	job_release_input(&x->f.jobs, job);
+	cr_assert(x->ended_n < FIXTURE_ATTEMPTS_MAX);
+	x->ended[x->ended_n++] = job;
+}
+
+void
+fixture_dispatch_open(struct fixture_dispatch *x, uint64_t results_max)
+{
+	const struct dispatch_sinks sinks = {.pop = on_pop,
+	    .start = on_start,
+	    .abort = on_abort,
+	    .retry = on_retry,
+	    .ended = on_ended,
+	    .arg = x};
+
+	memset(x, 0, sizeof(*x));
+	fixture_jobs_open(&x->f);
+	x->d = dispatch_open(&x->f.loop.uv, &x->f.jobs, results_max, &sinks);
+	cr_assert_not_null(x->d);
+	x->p = fixture_producer(&x->f, "p");
+	producers_hold(x->p);
+}
+
+void
+fixture_dispatch_close(struct fixture_dispatch *x)
+{
+	cr_assert_eq(x->transfers_n + x->finishes_n + x->retries_n, 0);
+	for (size_t i = 0; i < x->ended_n; i++)
+		job_destroy(&x->f.jobs, x->ended[i]);
+	for (size_t i = 0; i < dispatch_endpoints_n(x->d); i++)
+		cr_assert_eq(dispatch_endpoint(x->d, i)->in_flight, 0);
+	dispatch_close(x->d);
+	producers_release(&x->f.jobs.producers, x->p);
+	fixture_jobs_close(&x->f);
+}
+
+struct endpoint *
+fixture_endpoint(struct fixture_dispatch *x, const char *name,
+    const char *model, enum latentd_task task, unsigned parallel)
+{
+	struct config_endpoint config = {
+	    .model = model_find(model, strlen(model)),
+	    .task = task,
+	    .parallel = parallel};
+	struct endpoint *ep;
+
+	snprintf(config.name, sizeof(config.name), "%s", name);
+	ep = endpoint_create(&config);
+	cr_assert_not_null(ep);
+	cr_assert(dispatch_add(x->d, ep));
+	return ep;
+}
+
+struct job *
+fixture_submit(struct fixture_dispatch *x, const char *model, size_t parts_n)
+{
+	char key[16];
+	struct job *job;
+
+	snprintf(key, sizeof(key), "k%u", x->next_key++);
+	job = fixture_job(&x->f, x->p, key, parts_n, 8 * parts_n);
+	job->lane = dispatch_lane(
+	    x->d, model_find(model, strlen(model)), LATENTD_DECODE);
+	cr_assert_not_null(job->lane);
+	job->expect.max_bytes = 10;
+	job_move(&x->f.jobs, job, JOB_QUEUED);
+	TAILQ_INSERT_TAIL(&job->lane->waiting, job, link);
+	job->lane->waiting_n++;
+	dispatch_kick(x->d);
+	return job;
+}
+
+void
+fixture_turn(struct fixture_dispatch *x)
+{
+	/* A kick may follow from a kick, but never without end. */
+	for (int i = 0; uv_loop_alive(&x->f.loop.uv) != 0; i++) {
+		cr_assert(i < 100);
+		uv_run(&x->f.loop.uv, UV_RUN_NOWAIT);
+	}
+}
+
+void
+fixture_transferred(struct fixture_dispatch *x, size_t i)
+{
+	struct attempt *a = take(x->transfers, &x->transfers_n, i);
+
+	a->ended_ns = uv_hrtime();
+	a->verdict.http_status = 200;
+	endpoint_end(a->endpoint);
+	dispatch_kick(x->d);
+	x->finishes[x->finishes_n++] = a;
+}
+
+void
+fixture_finished(struct fixture_dispatch *x, size_t i, uint8_t byte)
+{
+	struct attempt *a = take(x->finishes, &x->finishes_n, i);
+	uint8_t file[3] = {byte, byte, byte};
+
+	a->reply = msgbuf_create(job_front_bytes(a->job), 3);
+	a->file_bytes = malloc(sizeof(*a->file_bytes));
+	cr_assert(a->reply != NULL && a->file_bytes != NULL);
+	cr_assert(msgbuf_append(a->reply, file, 3));
+	a->file_bytes[0] = 3;
+	a->files_n = 1;
+	dispatch_verdict(x->d, a);
+}
+
+void
+fixture_done(struct fixture_dispatch *x, size_t i, uint8_t byte)
+{
+	fixture_transferred(x, i);
+	fixture_finished(x, x->finishes_n - 1, byte);
+}
+
+void
+fixture_failed(struct fixture_dispatch *x, size_t i, bool retry)
+{
+	struct attempt *a = take(x->transfers, &x->transfers_n, i);
+
+	a->ended_ns = uv_hrtime();
+	a->verdict.retry = retry;
+	a->verdict.http_status = retry ? 503 : 400;
+	reason_set(&a->verdict.reason,
+	    retry ? LATENTD_ERR_ENDPOINT : LATENTD_ERR_REFUSED, "part %zu",
+	    a->part);
+	endpoint_end(a->endpoint);
+	dispatch_verdict(x->d, a);
+}
+
+void
+fixture_requeue(struct fixture_dispatch *x)
+{
+	for (size_t i = 0; i < x->retries_n; i++) {
+		struct job *job = x->retries[i];
+
+		job->retry_at_ns = 0;
+		TAILQ_INSERT_TAIL(&job->lane->waiting, job, link);
+		job->lane->waiting_n++;
+	}
+	x->retries_n = 0;
+	dispatch_kick(x->d);
+}
+
+void
+fixture_cancel(struct fixture_dispatch *x, struct job *job)
+{
+	struct reason why;
+
+	reason_set(&why, LATENTD_ERR_CANCELLED, "never mind");
+	dispatch_cancel(x->d, job, &why);
+}
