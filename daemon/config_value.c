@@ -229,6 +229,11 @@ CONFIG_VALUE(url)
 	err = read_url("url", value, "http://", "https://", ep->url, why);
 	if (err != LATENTD_OK)
 		return err;
+	for (const char *c = value; *c != '\0'; c++) {
+		if (*c < '!' || *c > '~')
+			return reason_set(why, LATENTD_ERR_INVALID,
+			    "url must be ASCII; write other letters as %%XX");
+	}
 	if (strpbrk(value, "?#@") != NULL)
 		return reason_set(why, LATENTD_ERR_INVALID,
 		    "url must have no "

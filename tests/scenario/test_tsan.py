@@ -18,7 +18,10 @@ from fakes import status, truncated
 from samples import direct_pixels, latent, pixels_of
 
 BIN_DIR = os.environ.get("LATENTD_TSAN_BIN_DIR")
-TSAN = {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66:second_deadlock_stack=1"}
+OPTIONS = "halt_on_error=1:exitcode=66:second_deadlock_stack=1"
+if os.environ.get("LATENTD_TSAN_SUPPRESSIONS"):
+    OPTIONS += ":suppressions=" + os.environ["LATENTD_TSAN_SUPPRESSIONS"]
+TSAN = {"TSAN_OPTIONS": OPTIONS}
 PRODUCERS_N = 4
 JOBS_N = 30
 

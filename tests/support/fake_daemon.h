@@ -47,6 +47,10 @@ void fake_close(struct fake_daemon *d);
 struct request *fake_take(struct fake_daemon *d, enum message_type type);
 struct request *fake_next(struct fake_daemon *d);
 
+/* fake_try(d): the same, or NULL after a short while without one; for loops
+ * that end when something else has happened. */
+struct request *fake_try(struct fake_daemon *d);
+
 /* fake_reply(req, type, in, body, body_bytes): answer and free ${req}. */
 void fake_reply(struct request *req, enum message_type type, const void *in,
     const void *body, size_t body_bytes);

@@ -235,6 +235,8 @@ Test(config, endpoint_values_are_checked)
 	    "[endpoint e]\nurl = http://h/#x\n", INVALID, 2, "fragment", END);
 	fixture_refused(
 	    "[endpoint e]\nurl = http://h/a b\n", INVALID, 2, "blanks", END);
+	fixture_refused("[endpoint e]\nurl = http://h/caf\xc3\xa9\n", INVALID,
+	    2, "ASCII", END);
 }
 
 Test(config, credentials_in_a_url_are_refused_and_not_repeated)

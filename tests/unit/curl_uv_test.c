@@ -222,7 +222,7 @@ close_all(struct transfer *t, size_t n)
 static void
 check_one(const char *path, CURLcode code, size_t bytes)
 {
-	struct transfer t = {NULL};
+	struct transfer t = {.easy = NULL};
 
 	open_all(2);
 	start(&t, path);
@@ -250,7 +250,7 @@ Test(curl_uv, a_connection_closed_without_a_reply_is_an_error)
 
 Test(curl_uv, a_refused_connection_is_an_error)
 {
-	struct transfer t = {NULL};
+	struct transfer t = {.easy = NULL};
 
 	open_all(2);
 	/* Nobody listens there any more, and nobody else will. */
@@ -266,7 +266,7 @@ Test(curl_uv, a_refused_connection_is_an_error)
 
 Test(curl_uv, curls_own_time_limits_work)
 {
-	struct transfer t[3] = {{NULL}};
+	struct transfer t[3] = {{.easy = NULL}};
 
 	open_all(4);
 	for (size_t i = 0; i < 3; i++) {
@@ -395,7 +395,7 @@ Test(curl_uv, it_closes_without_ever_having_done_anything)
 
 Test(curl_uv, what_it_closes_does_not_wait_for_kept_connections)
 {
-	struct transfer t[2] = {{NULL}};
+	struct transfer t[2] = {{.easy = NULL}};
 
 	open_all(5);
 	start(&t[0], "/ok/1");

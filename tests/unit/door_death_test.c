@@ -49,8 +49,9 @@ static const struct door_options few = {
 
 Test(door, who_holds_the_most_requests_at_the_limit_loses_them)
 {
-	static struct fixture_call calls[60], modest;
-	nng_socket client, greedy;
+	static struct fixture_call modest;
+	struct fixture_raw greedy;
+	nng_socket client;
 	uint32_t pipe;
 
 	fixture_door_open(&x, &few);
@@ -59,10 +60,11 @@ Test(door, who_holds_the_most_requests_at_the_limit_loses_them)
 	fixture_call(&modest, client, "modest", 6);
 	FIXTURE_RUN_UNTIL(&x.loop, x.held_n == 1);
 	pipe = door_peer(x.held[0]).pipe;
-	greedy = fixture_client(x.url);
+	fixture_raw_open(&greedy, &x);
 	for (size_t i = 0; i < 60; i++)
-		fixture_call(&calls[i], greedy, "greedy", 6);
-	FIXTURE_RUN_UNTIL(&x.loop, x.requests_n == 61);
+		fixture_raw_put(&greedy, 6);
+	FIXTURE_RUN_UNTIL(
+	    &x.loop, fixture_raw_push(&greedy) && x.requests_n == 61);
 	cr_assert(x.gone_n > 0);
 	cr_assert(x.held_n <= few.max_requests);
 	cr_assert_not(fixture_was_gone(&x, pipe));
@@ -77,9 +79,7 @@ Test(door, who_holds_the_most_requests_at_the_limit_loses_them)
 	cr_assert(fixture_replied(&modest, "modest", 6));
 	answer_all();
 	fixture_call_end(&modest);
-	for (size_t i = 0; i < 60; i++)
-		fixture_call_end(&calls[i]);
-	nng_close(greedy);
+	fixture_raw_close(&greedy);
 	nng_close(client);
 	fixture_door_close(&x);
 }

@@ -31,40 +31,21 @@ static const char *const codes[] = {"ok", "invalid", "protocol", "version",
     "cancelled", "expired", "endpoint", "refused", "unreachable", "timeout",
     "stopping", "unsupported", "io", "memory", "internal", NULL};
 
+/* clang-format off */
 #define AT(s, f) offsetof(struct message_##s, f)
-#define N_(T, s, f, o)                                          \
-	{                                                       \
-		MESSAGE_##T, #f, NAME, AT(s, f), 0, 64, NULL, o \
-	}
-#define T_(T, s, f, most, o)                                      \
-	{                                                         \
-		MESSAGE_##T, #f, TEXT, AT(s, f), 0, most, NULL, o \
-	}
-#define B_(T, s, f)                                                 \
-	{                                                           \
-		MESSAGE_##T, #f, BYTES, AT(s, f), 0, 64, NULL, true \
-	}
-#define U_(T, s, f, most, o)                                        \
-	{                                                           \
-		MESSAGE_##T, #f, NUMBER, AT(s, f), 0, most, NULL, o \
-	}
-#define E_(T, s, f, names, o)                                  \
-	{                                                      \
-		MESSAGE_##T, #f, ONE, AT(s, f), 0, 0, names, o \
-	}
-#define A_(T, s, f, kind, most, o)                                           \
-	{                                                                    \
-		MESSAGE_##T, #f, kind, AT(s, f), AT(s, f##_n), most, NULL, o \
-	}
-#define TENSOR_(T, s)                                                         \
+#define N_(T, s, f, o) {MESSAGE_##T, #f, NAME, AT(s, f), 0, 64, NULL, o}
+#define T_(T, s, f, most, o) {MESSAGE_##T, #f, TEXT, AT(s, f), 0, most, NULL, o}
+#define B_(T, s, f) {MESSAGE_##T, #f, BYTES, AT(s, f), 0, 64, NULL, true}
+#define U_(T, s, f, most, o) \
+	{MESSAGE_##T, #f, NUMBER, AT(s, f), 0, most, NULL, o}
+#define E_(T, s, f, names, o) {MESSAGE_##T, #f, ONE, AT(s, f), 0, 0, names, o}
+#define A_(T, s, f, kind, most, o) \
+	{MESSAGE_##T, #f, kind, AT(s, f), AT(s, f##_n), most, NULL, o}
+#define TENSOR_(T, s) \
 	{MESSAGE_##T, "dtype", ONE, AT(s, tensor.dtype), 0, 0, dtypes, true}, \
-	{                                                                     \
-		MESSAGE_##T, "shape", SHAPE, AT(s, tensor), 0, 1048576, NULL, \
-		    true                                                      \
-	}
+	{MESSAGE_##T, "shape", SHAPE, AT(s, tensor), 0, 1048576, NULL, true}
 #define TOP UINT64_MAX
 
-/* clang-format off */
 static const struct known all[] = {
     N_(HELLO, hello, producer, false), B_(HELLO, hello, secret),
     T_(HELLO, hello, software, 64, true),

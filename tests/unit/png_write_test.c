@@ -49,7 +49,7 @@ static struct sink
 written(const uint8_t *pixels, uint32_t width_px, uint32_t height_px,
     const struct png_text *texts, size_t texts_n)
 {
-	struct sink s = {NULL};
+	struct sink s = {.at = NULL};
 
 	cr_assert(png_write(
 	    pixels, width_px, height_px, texts, texts_n, on_write, &s));
