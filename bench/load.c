@@ -13,7 +13,7 @@
 
 #include "latentd/client.h"
 
-#define LATENT_BYTES (4u * 128 * 128 * 2)
+#define LATENT_BYTES ((size_t)4 * 128 * 128 * 2)
 
 static uint64_t
 now_us(void)

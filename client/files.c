@@ -6,6 +6,7 @@
  */
 #include "files.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -37,6 +38,7 @@ grow(uint8_t **data, size_t *room, size_t max_bytes)
 	size_t more = *room == 0 ? FIRST_BYTES : 2 * *room;
 	uint8_t *larger;
 
+	assert(max_bytes > 0 && max_bytes < SIZE_MAX);
 	if (more > max_bytes + 1)
 		more = max_bytes + 1;
 	larger = realloc(*data, more);

@@ -370,7 +370,7 @@ latentd_submit(struct latentd_client *c, const struct latentd_request *request,
 {
 	struct timespec at = client_deadline(timeout_ms);
 	enum latentd_err err;
-	uint64_t number;
+	uint64_t number = 0;
 
 	pthread_mutex_lock(&c->mutex);
 	err = submit_add(c, request, &at, NULL, &number);

@@ -184,7 +184,7 @@ read_key(struct reading *r, const char *name, const char *value)
 	const char *known[N(daemon_keys) + N(queue_keys) + N(endpoint_keys)];
 	struct config *c = r->config;
 	struct reason what;
-	size_t n, i;
+	size_t n = 0, i;
 	const struct key *keys = keys_of(r->section, &n);
 	enum latentd_err err;
 

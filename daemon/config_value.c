@@ -190,8 +190,8 @@ CONFIG_VALUE(bytes)
 CONFIG_VALUE(keep_s)
 {
 	(void)ep;
-	return read_number(
-	    "keep_s", value, 1, 30 * 86400, false, &config->keep_s, why);
+	return read_number("keep_s", value, 1, UINT64_C(30) * 86400, false,
+	    &config->keep_s, why);
 }
 
 CONFIG_VALUE(model)

@@ -424,4 +424,3 @@ def test_an_idle_daemon_is_small(start_endpoint, start_daemon):
     assert daemon.rss_bytes() < 20 << 20
     decode(daemon)
     assert daemon.rss_bytes() < 20 << 20
-

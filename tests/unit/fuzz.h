@@ -3,6 +3,7 @@
 #ifndef UNIT_FUZZ_H
 #define UNIT_FUZZ_H
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -26,6 +27,7 @@ fuzz_next(struct fuzz *f)
 static inline size_t
 fuzz_below(struct fuzz *f, size_t n)
 {
+	assert(n > 0);
 	return (size_t)(fuzz_next(f) % n);
 }
 
