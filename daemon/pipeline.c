@@ -7,71 +7,26 @@
  *                                  └─ retry ┘  │← verdict ─────┘
  *   producers ← door ← publish ← outbox ← ended┘
  *
- * Each group of functions below is one arrow.
+ * Each group of functions below is one arrow; the tables at the end say which
+ * stage is opened with which of them.
  */
-#include "pipeline.h"
+#include "pipeline_private.h"
 
-#include <assert.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
-
-#include "base/door.h"
 #include "base/log.h"
-#include "dispatch.h"
-#include "drain.h"
 #include "finish.h"
-#include "gateway.h"
-#include "ingress.h"
 #include "joblog.h"
-#include "outbox.h"
-#include "publish.h"
-#include "queue.h"
 #include "report.h"
-#include "transfer.h"
 
-#define CONNECTIONS_MAX 1024u
-#define REQUESTS_MAX 4096u
-#define SERVICES_MAX 16u
-
-struct pipeline {
-	uv_loop_t *loop;
-	const struct config *config;
-	struct jobs jobs;
-	uint64_t instance;
-	uint64_t started_ns;
-
-	struct door *door;
-	struct gateway *gateway;
-	struct ingress *ingress;
-	struct queue *queue;
-	struct dispatch *dispatch;
-	struct transfers *transfers;
-	struct outbox *outbox;
-	struct publish *publish;
-
-	char service_names[SERVICES_MAX][LATENTD_MAX_NAME_BYTES + 8];
-	struct text services[SERVICES_MAX];
-	size_t services_n;
-
-	struct drain *drain;
-	bool closing;
-	uv_timer_t close_timer;
-	size_t lost_n; /* open jobs at the end */
-	void (*on_drained)(void *arg);
-	void *arg;
-};
-
-static size_t
-open_n(const struct pipeline *p)
+size_t
+pipeline_open_n(const struct pipeline *p)
 {
 	return p->jobs.state_n[JOB_QUEUED] + p->jobs.state_n[JOB_ACTIVE];
 }
 
 /* ---- every change of state ---- */
 
-static void
-on_move(const struct job *job, enum job_state from, void *arg)
+void
+pipeline_on_move(const struct job *job, enum job_state from, void *arg)
 {
 	struct pipeline *p = arg;
 
@@ -199,8 +154,8 @@ on_finished(struct attempt *attempt, void *arg)
 	dispatch_verdict(p->dispatch, attempt);
 }
 
-static void
-on_transferred(struct attempt *attempt, void *arg)
+void
+pipeline_on_transferred(struct attempt *attempt, void *arg)
 {
 	struct pipeline *p = arg;
 
@@ -214,10 +169,8 @@ on_transferred(struct attempt *attempt, void *arg)
 
 /* ---- dispatch → outbox → publish ---- */
 
-static void on_close_timer(uv_timer_t *timer);
-
-static void
-end_job(struct pipeline *p, struct job *job, enum job_state state)
+void
+pipeline_end_job(struct pipeline *p, struct job *job, enum job_state state)
 {
 	job->finished_ns = uv_hrtime();
 	job_move(&p->jobs, job, state);
@@ -226,7 +179,7 @@ end_job(struct pipeline *p, struct job *job, enum job_state state)
 	queue_note_end(p->queue);
 	outbox_put(p->outbox, job);
 	if (p->closing)
-		uv_timer_start(&p->close_timer, on_close_timer, 0, 0);
+		pipeline_close_soon(p);
 	else
 		drain_look(p->drain);
 }
@@ -241,7 +194,7 @@ on_ended(struct job *job, void *arg)
 		state = JOB_CANCELLED;
 	else if (job->reason.err != LATENTD_OK)
 		state = JOB_FAILED;
-	end_job(p, job, state);
+	pipeline_end_job(p, job, state);
 }
 
 static void
@@ -310,7 +263,7 @@ on_cancel(struct job *job, void *arg)
 	}
 	queue_remove(p->queue, job);
 	job->reason = why;
-	end_job(p, job, JOB_CANCELLED);
+	pipeline_end_job(p, job, JOB_CANCELLED);
 }
 
 static size_t
@@ -337,12 +290,12 @@ on_report(void *arg)
 	return report_create(&input);
 }
 
-/* ---- opening ---- */
+/* ---- what a drain waits for ---- */
 
 static size_t
 on_open_n(void *arg)
 {
-	return open_n(arg);
+	return pipeline_open_n(arg);
 }
 
 static size_t
@@ -361,268 +314,35 @@ on_drained_all(void *arg)
 	p->on_drained(p->arg);
 }
 
-static bool
-open_drain(struct pipeline *p)
-{
-	const struct drain_options options = {
-	    .most_ms = p->config->drain_s * UINT64_C(1000),
-	    .open_n = on_open_n,
-	    .kept_n = on_kept_n,
-	    .on_drained = on_drained_all,
-	    .arg = p};
+/* ---- the tables ---- */
 
-	p->drain = drain_open(p->loop, &options);
-	return p->drain != NULL;
-}
+const struct door_options pipeline_door = {
+    .on_request = on_door_request, .on_gone = on_door_gone};
 
-static bool
-open_queue(struct pipeline *p)
-{
-	const struct queue_options options = {
-	    .jobs_max = (size_t)p->config->jobs,
-	    .bytes_max = p->config->bytes,
-	    .on_ready = on_queue_ready,
-	    .arg = p};
+const struct ingress_sinks pipeline_ingress = {.lane = on_lane,
+    .busy = on_busy,
+    .accept = on_accept,
+    .position = on_position,
+    .ack = on_ack,
+    .collect = on_collect,
+    .cancel = on_cancel,
+    .services = on_services,
+    .report = on_report};
 
-	p->queue = queue_open(p->loop, &p->jobs, &options);
-	return p->queue != NULL;
-}
+const struct gateway_sinks pipeline_gateway = {.report = on_report};
 
-static bool
-open_dispatch(struct pipeline *p)
-{
-	const struct dispatch_sinks sinks = {.pop = on_pop,
-	    .start = on_start,
-	    .abort = on_abort,
-	    .retry = on_retry,
-	    .ended = on_ended,
-	    .arg = p};
-	unsigned parallel_n = 0;
+const struct queue_options pipeline_queue = {.on_ready = on_queue_ready};
 
-	p->dispatch =
-	    dispatch_open(p->loop, &p->jobs, p->config->bytes, &sinks);
-	if (p->dispatch == NULL)
-		return false;
-	for (size_t i = 0; i < p->config->endpoints_n; i++) {
-		struct endpoint *ep = endpoint_create(&p->config->endpoints[i]);
+const struct dispatch_sinks pipeline_dispatch = {.pop = on_pop,
+    .start = on_start,
+    .abort = on_abort,
+    .retry = on_retry,
+    .ended = on_ended};
 
-		if (ep == NULL || !dispatch_add(p->dispatch, ep))
-			return false;
-		parallel_n += ep->parallel;
-	}
-	p->transfers =
-	    transfers_open(p->loop, p->instance, parallel_n, on_transferred, p);
-	return p->transfers != NULL;
-}
+const struct outbox_options pipeline_outbox = {
+    .on_available = on_available, .on_dropped = on_dropped, .on_room = on_room};
 
-static bool
-open_outbox(struct pipeline *p)
-{
-	const struct outbox_options options = {.first_tag = p->instance,
-	    .keep_ms = p->config->keep_s * 1000,
-	    .on_available = on_available,
-	    .on_dropped = on_dropped,
-	    .on_room = on_room,
-	    .arg = p};
-	const struct publish_sinks sinks = {.take = on_take, .arg = p};
+const struct publish_sinks pipeline_publish = {.take = on_take};
 
-	p->outbox = outbox_open(p->loop, &p->jobs, &options);
-	p->publish = publish_open(p->loop, &p->jobs, p->instance, &sinks);
-	return p->outbox != NULL && p->publish != NULL;
-}
-
-static bool
-open_ingress(struct pipeline *p)
-{
-	const struct ingress_sinks sinks = {.lane = on_lane,
-	    .busy = on_busy,
-	    .accept = on_accept,
-	    .position = on_position,
-	    .ack = on_ack,
-	    .collect = on_collect,
-	    .cancel = on_cancel,
-	    .services = on_services,
-	    .report = on_report,
-	    .arg = p};
-	uint64_t max_body_bytes = LATENTD_MAX_BODY_BYTES;
-
-	if (max_body_bytes > p->config->bytes)
-		max_body_bytes = p->config->bytes;
-	p->ingress =
-	    ingress_create(&p->jobs, p->instance, max_body_bytes, &sinks);
-	return p->ingress != NULL;
-}
-
-/* "decode/sdxl" for each lane, for WELCOME. */
-static void
-name_services(struct pipeline *p)
-{
-	for (size_t i = 0; i < p->config->endpoints_n; i++) {
-		const struct config_endpoint *ep = &p->config->endpoints[i];
-		char *name = p->service_names[p->services_n];
-		bool known = false;
-
-		if (p->services_n == SERVICES_MAX)
-			return;
-		snprintf(name, sizeof(p->service_names[0]), "%s/%s",
-		    task_name(ep->task), ep->model->name);
-		for (size_t k = 0; k < p->services_n; k++)
-			known |= strcmp(name, p->service_names[k]) == 0;
-		if (!known)
-			p->services[p->services_n++] =
-			    (struct text){name, strlen(name)};
-	}
-}
-
-static enum latentd_err
-open_door(struct pipeline *p, struct reason *why)
-{
-	uint64_t max_body_bytes = p->config->bytes < LATENTD_MAX_BODY_BYTES
-	    ? p->config->bytes
-	    : LATENTD_MAX_BODY_BYTES;
-	const struct door_options options = {
-	    .max_message_bytes = (size_t)max_body_bytes + MESSAGE_FRONT_BYTES,
-	    .max_connections = CONNECTIONS_MAX,
-	    .max_requests = REQUESTS_MAX,
-	    .on_request = on_door_request,
-	    .on_gone = on_door_gone,
-	    .arg = p};
-	enum latentd_err err;
-
-	err = door_open(p->loop, &options, &p->door, why);
-	for (size_t i = 0; err == LATENTD_OK && i < p->config->listen_n; i++)
-		err = door_listen(p->door, p->config->listen[i], why);
-	if (err == LATENTD_OK)
-		err = publish_events(p->publish, p->config->events_listen,
-		    (enum publish_events)p->config->events, why);
-	return err;
-}
-
-static enum latentd_err
-open_gateway(struct pipeline *p, struct reason *why)
-{
-	const struct gateway_sinks sinks = {.report = on_report, .arg = p};
-
-	if (p->config->http[0] == '\0')
-		return LATENTD_OK;
-	return gateway_open(p->loop, p->config->http, &sinks, &p->gateway, why);
-}
-
-static void
-on_closed(uv_handle_t *timer)
-{
-	free(timer->data);
-}
-
-static void
-close_stages(struct pipeline *p)
-{
-	door_close(p->door);
-	gateway_close(p->gateway);
-	ingress_destroy(p->ingress);
-	transfers_close(p->transfers);
-	dispatch_close(p->dispatch);
-	outbox_close(p->outbox);
-	queue_close(p->queue);
-	publish_close(p->publish);
-	drain_close(p->drain);
-	uv_close((uv_handle_t *)&p->close_timer, on_closed);
-}
-
-enum latentd_err
-pipeline_open(uv_loop_t *loop, const struct config *config,
-    void (*on_drained)(void *arg), void *arg, struct pipeline **pipeline,
-    struct reason *why)
-{
-	struct pipeline *p = calloc(1, sizeof(*p));
-	enum latentd_err err;
-
-	if (p == NULL)
-		return reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
-	p->loop = loop;
-	p->config = config;
-	p->started_ns = uv_hrtime();
-	p->on_drained = on_drained;
-	p->arg = arg;
-	p->jobs.on_move = on_move;
-	p->jobs.arg = p;
-	uv_timer_init(loop, &p->close_timer);
-	p->close_timer.data = p;
-	if (getrandom(&p->instance, sizeof(p->instance), 0) !=
-	    (ssize_t)sizeof(p->instance))
-		abort();
-	name_services(p);
-	if (!open_drain(p) || !open_queue(p) || !open_dispatch(p) ||
-	    !open_outbox(p) || !open_ingress(p))
-		err = reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
-	else if ((err = open_door(p, why)) == LATENTD_OK)
-		err = open_gateway(p, why);
-	if (err != LATENTD_OK) {
-		p->closing = true;
-		close_stages(p);
-		return err;
-	}
-	if (p->gateway != NULL)
-		log_info("http on port %u", gateway_port(p->gateway));
-	*pipeline = p;
-	return LATENTD_OK;
-}
-
-/* ---- draining and closing ---- */
-
-void
-pipeline_drain(struct pipeline *p)
-{
-	drain_start(p->drain);
-}
-
-/* End every open job, so that no attempt runs and no list holds one. */
-static void
-end_open_jobs(struct pipeline *p)
-{
-	struct reason why;
-	struct job *job, *next;
-
-	reason_set(&why, LATENTD_ERR_STOPPING, "the daemon was stopped");
-	for (job = p->jobs.by_id; job != NULL; job = next) {
-		next = job->by_id.next;
-		if (job->state == JOB_ACTIVE) {
-			dispatch_cancel(p->dispatch, job, &why);
-		} else if (job->state == JOB_QUEUED) {
-			queue_remove(p->queue, job);
-			job->reason = why;
-			end_job(p, job, JOB_FAILED);
-		}
-	}
-}
-
-/* From the loop, so that no stage is closed below its own feet. */
-static void
-on_close_timer(uv_timer_t *timer)
-{
-	struct pipeline *p = timer->data;
-	size_t kept_n = outbox_kept_n(p->outbox);
-
-	/* A worker cannot be stopped; end_job() comes back here. */
-	if (p->jobs.state_n[JOB_ACTIVE] > 0)
-		return;
-	kept_n -= kept_n < p->lost_n ? kept_n : p->lost_n;
-	if (p->lost_n > 0 || kept_n > 0)
-		log_warn("stopped with %zu jobs unfinished and %zu results "
-			 "not collected: their producers must submit again",
-		    p->lost_n, kept_n);
-	publish_flush(p->publish);
-	close_stages(p);
-}
-
-void
-pipeline_close(struct pipeline *p)
-{
-	if (p->closing)
-		return;
-	p->lost_n = open_n(p);
-	p->closing = true;
-	drain_stop(p->drain);
-	end_open_jobs(p);
-	uv_timer_start(&p->close_timer, on_close_timer, 0, 0);
-}
+const struct drain_options pipeline_drain_options = {
+    .open_n = on_open_n, .kept_n = on_kept_n, .on_drained = on_drained_all};

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opens the stages as the configuration says, with the tables of pipeline.c,
+ * and closes them again.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/log.h"
+#include "pipeline_private.h"
+
+#define CONNECTIONS_MAX 1024u
+#define REQUESTS_MAX 4096u
+
+/* ---- opening ---- */
+
+/* The largest payload that is taken. */
+static uint64_t
+max_body_bytes(const struct pipeline *p)
+{
+	return p->config->bytes < LATENTD_MAX_BODY_BYTES
+	    ? p->config->bytes
+	    : LATENTD_MAX_BODY_BYTES;
+}
+
+static bool
+open_drain(struct pipeline *p)
+{
+	struct drain_options options = pipeline_drain_options;
+
+	options.most_ms = p->config->drain_s * UINT64_C(1000);
+	options.arg = p;
+	p->drain = drain_open(p->loop, &options);
+	return p->drain != NULL;
+}
+
+static bool
+open_queue(struct pipeline *p)
+{
+	struct queue_options options = pipeline_queue;
+
+	options.jobs_max = (size_t)p->config->jobs;
+	options.bytes_max = p->config->bytes;
+	options.arg = p;
+	p->queue = queue_open(p->loop, &p->jobs, &options);
+	return p->queue != NULL;
+}
+
+static bool
+open_dispatch(struct pipeline *p)
+{
+	struct dispatch_sinks sinks = pipeline_dispatch;
+	unsigned parallel_n = 0;
+
+	sinks.arg = p;
+	p->dispatch =
+	    dispatch_open(p->loop, &p->jobs, p->config->bytes, &sinks);
+	if (p->dispatch == NULL)
+		return false;
+	for (size_t i = 0; i < p->config->endpoints_n; i++) {
+		struct endpoint *ep = endpoint_create(&p->config->endpoints[i]);
+
+		if (ep == NULL || !dispatch_add(p->dispatch, ep))
+			return false;
+		parallel_n += ep->parallel;
+	}
+	p->transfers = transfers_open(
+	    p->loop, p->instance, parallel_n, pipeline_on_transferred, p);
+	return p->transfers != NULL;
+}
+
+static bool
+open_outbox(struct pipeline *p)
+{
+	struct outbox_options options = pipeline_outbox;
+	struct publish_sinks sinks = pipeline_publish;
+
+	options.first_tag = p->instance;
+	options.keep_ms = p->config->keep_s * 1000;
+	options.arg = p;
+	sinks.arg = p;
+	p->outbox = outbox_open(p->loop, &p->jobs, &options);
+	p->publish = publish_open(p->loop, &p->jobs, p->instance, &sinks);
+	return p->outbox != NULL && p->publish != NULL;
+}
+
+static bool
+open_ingress(struct pipeline *p)
+{
+	struct ingress_sinks sinks = pipeline_ingress;
+
+	sinks.arg = p;
+	p->ingress =
+	    ingress_create(&p->jobs, p->instance, max_body_bytes(p), &sinks);
+	return p->ingress != NULL;
+}
+
+/* "decode/sdxl" for each lane, for WELCOME. */
+static void
+name_services(struct pipeline *p)
+{
+	for (size_t i = 0; i < p->config->endpoints_n; i++) {
+		const struct config_endpoint *ep = &p->config->endpoints[i];
+		char *name = p->service_names[p->services_n];
+		bool known = false;
+
+		if (p->services_n == SERVICES_MAX)
+			return;
+		snprintf(name, sizeof(p->service_names[0]), "%s/%s",
+		    task_name(ep->task), ep->model->name);
+		for (size_t k = 0; k < p->services_n; k++)
+			known |= strcmp(name, p->service_names[k]) == 0;
+		if (!known)
+			p->services[p->services_n++] =
+			    (struct text){name, strlen(name)};
+	}
+}
+
+static enum latentd_err
+open_door(struct pipeline *p, struct reason *why)
+{
+	struct door_options options = pipeline_door;
+	enum latentd_err err;
+
+	options.max_message_bytes =
+	    (size_t)max_body_bytes(p) + MESSAGE_FRONT_BYTES;
+	options.max_connections = CONNECTIONS_MAX;
+	options.max_requests = REQUESTS_MAX;
+	options.arg = p;
+	err = door_open(p->loop, &options, &p->door, why);
+	for (size_t i = 0; err == LATENTD_OK && i < p->config->listen_n; i++)
+		err = door_listen(p->door, p->config->listen[i], why);
+	if (err == LATENTD_OK)
+		err = publish_events(p->publish, p->config->events_listen,
+		    (enum publish_events)p->config->events, why);
+	return err;
+}
+
+static enum latentd_err
+open_gateway(struct pipeline *p, struct reason *why)
+{
+	struct gateway_sinks sinks = pipeline_gateway;
+
+	sinks.arg = p;
+	if (p->config->http[0] == '\0')
+		return LATENTD_OK;
+	return gateway_open(p->loop, p->config->http, &sinks, &p->gateway, why);
+}
+
+static void
+on_closed(uv_handle_t *timer)
+{
+	free(timer->data);
+}
+
+static void
+close_stages(struct pipeline *p)
+{
+	door_close(p->door);
+	gateway_close(p->gateway);
+	ingress_destroy(p->ingress);
+	transfers_close(p->transfers);
+	dispatch_close(p->dispatch);
+	outbox_close(p->outbox);
+	queue_close(p->queue);
+	publish_close(p->publish);
+	drain_close(p->drain);
+	uv_close((uv_handle_t *)&p->close_timer, on_closed);
+}
+
+enum latentd_err
+pipeline_open(uv_loop_t *loop, const struct config *config,
+    void (*on_drained)(void *arg), void *arg, struct pipeline **pipeline,
+    struct reason *why)
+{
+	struct pipeline *p = calloc(1, sizeof(*p));
+	enum latentd_err err;
+
+	if (p == NULL)
+		return reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
+	p->loop = loop;
+	p->config = config;
+	p->started_ns = uv_hrtime();
+	p->on_drained = on_drained;
+	p->arg = arg;
+	p->jobs.on_move = pipeline_on_move;
+	p->jobs.arg = p;
+	uv_timer_init(loop, &p->close_timer);
+	p->close_timer.data = p;
+	if (getrandom(&p->instance, sizeof(p->instance), 0) !=
+	    (ssize_t)sizeof(p->instance))
+		abort();
+	name_services(p);
+	if (!open_drain(p) || !open_queue(p) || !open_dispatch(p) ||
+	    !open_outbox(p) || !open_ingress(p))
+		err = reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
+	else if ((err = open_door(p, why)) == LATENTD_OK)
+		err = open_gateway(p, why);
+	if (err != LATENTD_OK) {
+		p->closing = true;
+		close_stages(p);
+		return err;
+	}
+	if (p->gateway != NULL)
+		log_info("http on port %u", gateway_port(p->gateway));
+	*pipeline = p;
+	return LATENTD_OK;
+}
+
+/* ---- draining and closing ---- */
+
+void
+pipeline_drain(struct pipeline *p)
+{
+	drain_start(p->drain);
+}
+
+/* End every open job, so that no attempt runs and no list holds one. */
+static void
+end_open_jobs(struct pipeline *p)
+{
+	struct reason why;
+	struct job *job, *next;
+
+	reason_set(&why, LATENTD_ERR_STOPPING, "the daemon was stopped");
+	for (job = p->jobs.by_id; job != NULL; job = next) {
+		next = job->by_id.next;
+		if (job->state == JOB_ACTIVE) {
+			dispatch_cancel(p->dispatch, job, &why);
+		} else if (job->state == JOB_QUEUED) {
+			queue_remove(p->queue, job);
+			job->reason = why;
+			pipeline_end_job(p, job, JOB_FAILED);
+		}
+	}
+}
+
+/* From the loop, so that no stage is closed below its own feet. */
+static void
+on_close_timer(uv_timer_t *timer)
+{
+	struct pipeline *p = timer->data;
+	size_t kept_n = outbox_kept_n(p->outbox);
+
+	/* A worker cannot be stopped; its job's end comes back here. */
+	if (p->jobs.state_n[JOB_ACTIVE] > 0)
+		return;
+	kept_n -= kept_n < p->lost_n ? kept_n : p->lost_n;
+	if (p->lost_n > 0 || kept_n > 0)
+		log_warn("stopped with %zu jobs unfinished and %zu results "
+			 "not collected: their producers must submit again",
+		    p->lost_n, kept_n);
+	publish_flush(p->publish);
+	close_stages(p);
+}
+
+void
+pipeline_close_soon(struct pipeline *p)
+{
+	uv_timer_start(&p->close_timer, on_close_timer, 0, 0);
+}
+
+void
+pipeline_close(struct pipeline *p)
+{
+	if (p->closing)
+		return;
+	p->lost_n = pipeline_open_n(p);
+	p->closing = true;
+	drain_stop(p->drain);
+	end_open_jobs(p);
+	pipeline_close_soon(p);
+}

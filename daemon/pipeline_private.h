@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What pipeline.c (the arrows) and pipeline_open.c (opening and closing of the
+ * stages) share, and nobody else includes.
+ */
+#ifndef DAEMON_PIPELINE_PRIVATE_H
+#define DAEMON_PIPELINE_PRIVATE_H
+
+#include "base/door.h"
+#include "dispatch.h"
+#include "drain.h"
+#include "gateway.h"
+#include "ingress.h"
+#include "outbox.h"
+#include "pipeline.h"
+#include "publish.h"
+#include "queue.h"
+#include "transfer.h"
+
+#define SERVICES_MAX 16u
+
+struct pipeline {
+	uv_loop_t *loop;
+	const struct config *config;
+	struct jobs jobs;
+	uint64_t instance;
+	uint64_t started_ns;
+
+	struct door *door;
+	struct gateway *gateway;
+	struct ingress *ingress;
+	struct queue *queue;
+	struct dispatch *dispatch;
+	struct transfers *transfers;
+	struct outbox *outbox;
+	struct publish *publish;
+
+	char service_names[SERVICES_MAX][LATENTD_MAX_NAME_BYTES + 8];
+	struct text services[SERVICES_MAX];
+	size_t services_n;
+
+	struct drain *drain;
+	bool closing;
+	uv_timer_t close_timer;
+	size_t lost_n; /* open jobs at the end */
+	void (*on_drained)(void *arg);
+	void *arg;
+};
+
+/*
+ * What each stage passes on and to whom: pipeline.c's functions, for stages to
+ * be opened with.  Every .arg, and what is a number, is still to be set.
+ */
+extern const struct door_options pipeline_door;
+extern const struct ingress_sinks pipeline_ingress;
+extern const struct gateway_sinks pipeline_gateway;
+extern const struct queue_options pipeline_queue;
+extern const struct dispatch_sinks pipeline_dispatch;
+extern const struct outbox_options pipeline_outbox;
+extern const struct publish_sinks pipeline_publish;
+extern const struct drain_options pipeline_drain_options;
+
+/* pipeline_on_move(job, from, arg): every change of state, for jobs.on_move.
+ * pipeline_on_transferred(attempt, arg): transfer's sink. */
+void pipeline_on_move(const struct job *job, enum job_state from, void *arg);
+void pipeline_on_transferred(struct attempt *attempt, void *arg);
+
+/* pipeline_open_n(p): jobs that have not ended. */
+size_t pipeline_open_n(const struct pipeline *p);
+
+/* pipeline_end_job(p, job, state): a job that no stage holds has ended. */
+void pipeline_end_job(
+    struct pipeline *p, struct job *job, enum job_state state);
+
+/* pipeline_close_soon(p): while closing, look whether the stages can be. */
+void pipeline_close_soon(struct pipeline *p);
+
+#endif
