@@ -30,7 +30,12 @@ struct attempt {
 	/* From transfer. */
 	nng_msg *reply; /* front, then the body */
 	struct latentd_tensor tensor; /* ndim 0: a file */
+	uint64_t sent_bytes; /* of bodies, whatever became of them */
+	uint64_t received_bytes;
 	uint64_t started_ns;
+	uint64_t connected_ns; /* 0, as in the next two: not got so far */
+	uint64_t uploaded_ns; /* the body's last byte was sent */
+	uint64_t answered_ns; /* the reply's first line was there */
 	uint64_t ended_ns;
 
 	/* From finish: sizes of the files in ${reply}; owned. */

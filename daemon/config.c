@@ -24,6 +24,7 @@ struct reading {
 	char section[128]; /* the present one; "": none yet */
 	unsigned empty_line; /* of a section without keys so far; 0: none */
 	bool had[2]; /* [daemon], [queue] */
+	unsigned http_line; /* where "http" stands */
 	uint64_t seen; /* keys of the present section, by index */
 	struct reason *why;
 	bool failed;
@@ -41,6 +42,8 @@ static const struct key daemon_keys[] = {
     {"events", config_value_events, false},
     {"events_listen", config_value_events_listen, false},
     {"http", config_value_http, false},
+    {"http_token_file", config_value_http_token_file, false},
+    {"insecure", config_value_insecure, false},
     {"drain_s", config_value_drain_s, false},
 };
 static const struct key queue_keys[] = {
@@ -201,6 +204,8 @@ read_key(struct reading *r, const char *name, const char *value)
 		return;
 	}
 	r->seen |= UINT64_C(1) << i;
+	if (keys[i].read == config_value_http)
+		r->http_line = r->line;
 	err = keys[i].read(c,
 	    c->endpoints_n > 0 ? &c->endpoints[c->endpoints_n - 1] : NULL,
 	    value, &what);
@@ -315,8 +320,13 @@ check_whole(struct reading *r)
 			reason_set(&what, LATENTD_ERR_INVALID,
 			    "[endpoint %s] has no \"%s\"", ep->name, missing);
 	}
-	if (what.err == LATENTD_OK)
+	if (what.err == LATENTD_OK &&
+	    config_value_http_guard(c, &what) != LATENTD_OK)
+		line = r->http_line;
+	if (what.err == LATENTD_OK) {
+		line = 0;
 		config_value_defaults(c, &what);
+	}
 	if (what.err != LATENTD_OK)
 		fail_at(r, line > 0 ? line : r->line, &what);
 }
@@ -372,6 +382,9 @@ config_destroy(struct config *c)
 			explicit_bzero(token, strlen(token));
 		free(token);
 	}
+	if (c->http_token != NULL)
+		explicit_bzero(c->http_token, strlen(c->http_token));
+	free(c->http_token);
 	free(c->endpoints);
 	free(c);
 }
@@ -388,7 +401,10 @@ config_print(const struct config *c, FILE *out)
 	if (c->events != 0)
 		fprintf(out, "events_listen = %s\n", c->events_listen);
 	if (c->http[0] != '\0')
-		fprintf(out, "http = %s\n", c->http);
+		fprintf(out, "http = %s\ninsecure = %s\n", c->http,
+		    c->insecure ? "yes" : "no");
+	if (c->http_token != NULL)
+		fprintf(out, "http_token_file = %s\n", c->http_token_file);
 	fprintf(out,
 	    "drain_s = %u\n\n[queue]\njobs = %llu\nbytes = %llu\n"
 	    "keep_s = %llu\n",

@@ -34,6 +34,9 @@ struct config {
 	unsigned events; /* enum publish_events */
 	char events_listen[LATENTD_MAX_URL_BYTES];
 	char http[LATENTD_MAX_URL_BYTES]; /* "": none */
+	char http_token_file[CONFIG_PATH_BYTES];
+	char *http_token; /* its content; NULL: none */
+	bool insecure; /* http beyond loopback needs no token */
 	unsigned drain_s;
 	/* [queue] */
 	uint64_t jobs;

@@ -69,27 +69,57 @@ read_url(const char *key, const char *value, const char *first,
 	return LATENTD_OK;
 }
 
-/* "127.x.y.z:port", "localhost:port" or "[::1]:port". */
+/* Split "127.0.0.1:port", "localhost:port" or "[::1]:port". */
 static bool
-is_loopback(const char *address)
+read_host(const char *address, char host[64])
 {
 	const char *port = strrchr(address, ':');
-	struct in_addr v4;
-	char host[32], *end;
+	char *end;
 	size_t n;
 
 	if (port == NULL || !isdigit((unsigned char)port[1]) ||
 	    strtoul(port + 1, &end, 10) > 65535 || *end != '\0')
 		return false;
 	n = (size_t)(port - address);
-	if (n >= sizeof(host))
+	if (n >= 64)
 		return false;
 	memcpy(host, address, n);
 	host[n] = '\0';
+	return true;
+}
+
+static bool
+is_loopback(const char *address)
+{
+	struct in_addr v4;
+	char host[64];
+
+	if (!read_host(address, host))
+		return false;
 	if (strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0)
 		return true;
 	return inet_pton(AF_INET, host, &v4) == 1 &&
 	    ntohl(v4.s_addr) >> 24 == 127;
+}
+
+/* An address of this machine as a number; names are not looked up. */
+static bool
+is_address(const char *address)
+{
+	struct in6_addr v6;
+	struct in_addr v4;
+	char host[64];
+	size_t n;
+
+	if (!read_host(address, host))
+		return false;
+	n = strlen(host);
+	if (host[0] == '[' && host[n - 1] == ']') {
+		host[n - 1] = '\0';
+		return inet_pton(AF_INET6, host + 1, &v6) == 1;
+	}
+	return strcmp(host, "localhost") == 0 ||
+	    inet_pton(AF_INET, host, &v4) == 1;
 }
 
 /* nng cuts longer paths off at what sockaddr_un holds. */
@@ -152,14 +182,35 @@ CONFIG_VALUE(events_listen)
 CONFIG_VALUE(http)
 {
 	(void)ep;
-	if (!is_loopback(value))
+	if (!is_address(value))
 		return reason_set(why, LATENTD_ERR_INVALID,
-		    "http is "
-		    "\"%.200s\", but must be an address and port on loopback, "
-		    "such as 127.0.0.1:8377",
+		    "http is \"%.200s\", but must be a numeric address and "
+		    "port, such as 127.0.0.1:8377",
 		    value);
 	snprintf(config->http, sizeof(config->http), "%s", value);
 	return LATENTD_OK;
+}
+
+CONFIG_VALUE(insecure)
+{
+	(void)ep;
+	config->insecure = strcmp(value, "yes") == 0;
+	if (!config->insecure && strcmp(value, "no") != 0)
+		return reason_set(why, LATENTD_ERR_INVALID,
+		    "insecure is \"%.200s\", but must be yes or no", value);
+	return LATENTD_OK;
+}
+
+enum latentd_err
+config_value_http_guard(const struct config *c, struct reason *why)
+{
+	if (c->http[0] == '\0' || is_loopback(c->http) ||
+	    c->http_token != NULL || c->insecure)
+		return LATENTD_OK;
+	return reason_set(why, LATENTD_ERR_INVALID,
+	    "http is \"%.200s\", beyond loopback, where it needs "
+	    "http_token_file = FILE, or insecure = yes to serve everybody",
+	    c->http);
 }
 
 CONFIG_VALUE(drain_s)
@@ -255,7 +306,8 @@ CONFIG_VALUE(parallel)
 
 /* A token goes into a header: one line of printable ASCII. */
 static enum latentd_err
-check_token(const char *path, char *token, size_t bytes, struct reason *why)
+check_token(const char *key, const char *path, char *token, size_t bytes,
+    struct reason *why)
 {
 	while (
 	    bytes > 0 && (token[bytes - 1] == '\n' || token[bytes - 1] == '\r'))
@@ -264,42 +316,52 @@ check_token(const char *path, char *token, size_t bytes, struct reason *why)
 	for (size_t i = 0; i < bytes; i++) {
 		if (token[i] <= ' ' || token[i] > '~')
 			return reason_set(why, LATENTD_ERR_INVALID,
-			    "token_file %s must hold one line of printable "
+			    "%s %s must hold one line of printable "
 			    "ASCII without blanks",
-			    path);
+			    key, path);
 	}
 	if (bytes == 0)
 		return reason_set(
-		    why, LATENTD_ERR_INVALID, "token_file %s is empty", path);
+		    why, LATENTD_ERR_INVALID, "%s %s is empty", key, path);
 	return LATENTD_OK;
 }
 
-CONFIG_VALUE(token_file)
+static enum latentd_err
+read_token(const char *key, const char *value, char path[CONFIG_PATH_BYTES],
+    char **token, struct reason *why)
 {
 	ssize_t n;
 	int fd;
 
-	(void)config;
-	snprintf(ep->token_file, sizeof(ep->token_file), "%s", value);
+	snprintf(path, CONFIG_PATH_BYTES, "%s", value);
 	fd = open(value, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
-		return reason_set(why, LATENTD_ERR_IO,
-		    "cannot read token_file %s: %s", value, strerror(errno));
-	ep->token = malloc(TOKEN_BYTES_MAX + 1);
-	n = ep->token != NULL ? read(fd, ep->token, TOKEN_BYTES_MAX + 1) : -1;
+		return reason_set(why, LATENTD_ERR_IO, "cannot read %s %s: %s",
+		    key, value, strerror(errno));
+	*token = malloc(TOKEN_BYTES_MAX + 1);
+	n = *token != NULL ? read(fd, *token, TOKEN_BYTES_MAX + 1) : -1;
 	close(fd);
 	if (n < 0 || n > TOKEN_BYTES_MAX) {
-		if (ep->token != NULL)
-			ep->token[0] = '\0';
-		return reason_set(why, LATENTD_ERR_IO,
-		    "cannot read token_file "
-		    "%s: %s",
-		    value,
-		    n < 0 ? strerror(errno)
-			  : "over 4096 "
-			    "bytes is no token");
+		if (*token != NULL)
+			(*token)[0] = '\0';
+		return reason_set(why, LATENTD_ERR_IO, "cannot read %s %s: %s",
+		    key, value,
+		    n < 0 ? strerror(errno) : "over 4096 bytes is no token");
 	}
-	return check_token(value, ep->token, (size_t)n, why);
+	return check_token(key, value, *token, (size_t)n, why);
+}
+
+CONFIG_VALUE(token_file)
+{
+	(void)config;
+	return read_token("token_file", value, ep->token_file, &ep->token, why);
+}
+
+CONFIG_VALUE(http_token_file)
+{
+	(void)ep;
+	return read_token("http_token_file", value, config->http_token_file,
+	    &config->http_token, why);
 }
 
 enum latentd_err

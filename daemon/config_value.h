@@ -16,6 +16,8 @@ CONFIG_VALUE(listen);
 CONFIG_VALUE(events);
 CONFIG_VALUE(events_listen);
 CONFIG_VALUE(http);
+CONFIG_VALUE(http_token_file);
+CONFIG_VALUE(insecure);
 CONFIG_VALUE(drain_s);
 CONFIG_VALUE(jobs);
 CONFIG_VALUE(bytes);
@@ -25,6 +27,11 @@ CONFIG_VALUE(task);
 CONFIG_VALUE(url);
 CONFIG_VALUE(parallel);
 CONFIG_VALUE(token_file);
+
+/* config_value_http_guard(config, why): whether ${config}'s http is on loopback
+ * or guarded. */
+enum latentd_err config_value_http_guard(
+    const struct config *config, struct reason *why);
 
 /* config_value_defaults(config, why): fill in what follows from other keys. */
 enum latentd_err config_value_defaults(

@@ -278,7 +278,7 @@ dispatch_verdict(struct dispatch *d, struct attempt *a)
 	if (a->aborted) {
 		part->state = PART_TODO;
 	} else {
-		endpoint_judge(a->endpoint, &a->verdict);
+		endpoint_judge(a->endpoint, a);
 		if (a->verdict.reason.err == LATENTD_OK)
 			on_good(job, a);
 		else
@@ -409,7 +409,7 @@ dispatch_endpoints_n(const struct dispatch *d)
 	return d->endpoints_n;
 }
 
-const struct endpoint *
+struct endpoint *
 dispatch_endpoint(const struct dispatch *d, size_t i)
 {
 	return d->endpoints[i];

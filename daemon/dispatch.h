@@ -60,6 +60,6 @@ void dispatch_cancel(
 
 /* For the report. */
 size_t dispatch_endpoints_n(const struct dispatch *d);
-const struct endpoint *dispatch_endpoint(const struct dispatch *d, size_t i);
+struct endpoint *dispatch_endpoint(const struct dispatch *d, size_t i);
 
 #endif

@@ -60,12 +60,35 @@ endpoint_end(struct endpoint *ep)
 }
 
 void
-endpoint_judge(struct endpoint *ep, const struct verdict *verdict)
+endpoint_heard(struct endpoint *ep, long http_status)
 {
-	if (verdict->reason.err == LATENTD_OK) {
-		ep->good_n++;
-		return;
-	}
-	ep->bad_n++;
-	ep->last_error = verdict->reason;
+	const bool silent = http_status == 0 || http_status == 502 ||
+	    http_status == 503 || http_status == 504;
+
+	ep->health = silent ? ENDPOINT_SILENT : ENDPOINT_ANSWERS;
+}
+
+void
+endpoint_judge(struct endpoint *ep, const struct attempt *attempt)
+{
+	const struct verdict *v = &attempt->verdict;
+
+	ep->outcomes_n[v->reason.err]++;
+	ep->sent_bytes += attempt->sent_bytes;
+	ep->received_bytes += attempt->received_bytes;
+	if (v->reason.err != LATENTD_OK)
+		ep->last_error = v->reason;
+	/* Our own want of memory says nothing of it. */
+	if (v->http_status != 0 || v->reason.err != LATENTD_ERR_MEMORY)
+		endpoint_heard(ep, v->http_status);
+}
+
+uint64_t
+endpoint_bad_n(const struct endpoint *ep)
+{
+	uint64_t n = 0;
+
+	for (int e = LATENTD_OK + 1; e < LATENTD_ERR_COUNT; e++)
+		n += ep->outcomes_n[e];
+	return n;
 }

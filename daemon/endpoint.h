@@ -5,6 +5,16 @@
 #include "attempt.h"
 #include "config.h"
 
+/*
+ * Whether an endpoint answers: its latest attempt, or a question of probe.c's
+ * since then, got any HTTP reply but 502, 503 and 504.  UNKNOWN until then.
+ */
+enum endpoint_health {
+	ENDPOINT_UNKNOWN = 0,
+	ENDPOINT_ANSWERS,
+	ENDPOINT_SILENT,
+};
+
 /* One remote URL that can do one task for one model: its limit and its luck. */
 struct endpoint {
 	char name[LATENTD_MAX_NAME_BYTES + 1];
@@ -15,9 +25,11 @@ struct endpoint {
 	unsigned parallel; /* requests at the same time */
 	unsigned in_flight;
 	uint64_t requests_n;
-	uint64_t good_n;
-	uint64_t bad_n;
+	uint64_t outcomes_n[LATENTD_ERR_COUNT];
+	uint64_t sent_bytes;
+	uint64_t received_bytes;
 	struct reason last_error;
+	enum endpoint_health health;
 };
 
 /* endpoint_create(config): NULL when memory is out. */
@@ -31,7 +43,13 @@ unsigned endpoint_free_slots(const struct endpoint *ep);
 void endpoint_begin(struct endpoint *ep);
 void endpoint_end(struct endpoint *ep);
 
-/* endpoint_judge(ep, verdict): remember how an attempt there ended. */
-void endpoint_judge(struct endpoint *ep, const struct verdict *verdict);
+/* endpoint_judge(ep, attempt): remember how an attempt there ended. */
+void endpoint_judge(struct endpoint *ep, const struct attempt *attempt);
+
+/* endpoint_heard(ep, http_status): it was asked; 0: there was no reply. */
+void endpoint_heard(struct endpoint *ep, long http_status);
+
+/* endpoint_bad_n(ep): how many attempts failed there. */
+uint64_t endpoint_bad_n(const struct endpoint *ep);
 
 #endif

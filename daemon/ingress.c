@@ -91,7 +91,7 @@ reply_accepted(
 
 static void
 reply_busy(struct ingress *in, struct door_request *request,
-    const struct ingress_busy *busy)
+    const struct job_busy *busy)
 {
 	struct message_busy m = {.instance = in->instance,
 	    .reason = {busy->reason, strlen(busy->reason)},
@@ -100,39 +100,12 @@ reply_busy(struct ingress *in, struct door_request *request,
 	door_reply(request, reply_create(MESSAGE_BUSY, &m, NULL, 0));
 }
 
-/* Make the job that ${intake} describes and give it the message. */
-static enum latentd_err
-make_job(struct ingress *in, struct door_request *request,
-    const struct message_submit *s, const struct intake *intake,
-    struct producer *producer, struct job **out, struct reason *why)
-{
-	struct job *job;
-	enum latentd_err err;
-
-	err =
-	    job_create(in->jobs, producer, s->key, intake->parts_n, &job, why);
-	if (err != LATENTD_OK)
-		return err;
-	job->remote = intake->remote;
-	job->expect = intake->expect;
-	job->output = intake->output;
-	job->geo = intake->geo;
-	job->payload = intake->payload;
-	job->payload_bytes = intake->payload_bytes;
-	job->metadata = intake->metadata;
-	job->metadata_bytes = intake->metadata_bytes;
-	job->submitted_ns = uv_hrtime();
-	job_hold(in->jobs, job, door_take_message(request));
-	*out = job;
-	return LATENTD_OK;
-}
-
 static void
 on_new_job(struct ingress *in, struct door_request *request,
     const struct message_submit *s, const struct message_frame *frame,
     struct producer *producer)
 {
-	struct ingress_busy busy =
+	struct job_busy busy =
 	    in->sinks.busy(nng_msg_len(door_message(request)), in->sinks.arg);
 	struct reason why;
 	struct intake intake;
@@ -157,11 +130,12 @@ on_new_job(struct ingress *in, struct door_request *request,
 		reject(request, &why);
 		return;
 	}
-	if (make_job(in, request, s, &intake, producer, &job, &why) !=
+	if (intake_job(&intake, in->jobs, producer, s->key, &job, &why) !=
 	    LATENTD_OK) {
 		reject(request, &why);
 		return;
 	}
+	job_hold(in->jobs, job, door_take_message(request));
 	job->lane = lane;
 	in->sinks.accept(job, in->sinks.arg);
 	reply_accepted(in, request, job);

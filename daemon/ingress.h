@@ -7,18 +7,12 @@
 
 struct ingress;
 
-/* Why a job cannot be taken now; see queue.h. */
-struct ingress_busy {
-	const char *reason; /* NULL: there is room */
-	uint64_t retry_after_ms;
-};
-
 struct ingress_sinks {
 	/* The lane of a model and task, or NULL. */
 	struct lane *(*lane)(
 	    const struct model *model, enum latentd_task task, void *arg);
 	/* Whether a job with such a message may come. */
-	struct ingress_busy (*busy)(size_t message_bytes, void *arg);
+	struct job_busy (*busy)(size_t message_bytes, void *arg);
 	/* Take a NEW job. */
 	void (*accept)(struct job *job, void *arg);
 	size_t (*position)(const struct job *job, void *arg);

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include <uv.h>
+
 #include "base/png_write.h"
 #include "tensor.h"
 
@@ -244,4 +246,102 @@ intake_read(const struct message_submit *s, const uint8_t *body,
 	set_reply(in);
 	return s->task == LATENTD_DECODE ? read_decode(in, s, why)
 					 : read_encode(in, s, why);
+}
+
+/* ---- a request of the remote contract ---- */
+
+static enum latentd_output
+output_of(const struct remote_request *req, const struct remote_expect *expect)
+{
+	if (req->task == LATENTD_ENCODE)
+		return LATENTD_OUT_LATENT;
+	switch ((int)expect->type) {
+	case REMOTE_JPEG:
+		return LATENTD_OUT_JPG;
+	case REMOTE_PNG:
+		return LATENTD_OUT_PNG;
+	case REMOTE_TEXT:
+		return LATENTD_OUT_MP4;
+	default:
+		return expect->tensor.dtype == LATENTD_U8 ? LATENTD_OUT_PIXELS
+							  : LATENTD_OUT_FLOAT;
+	}
+}
+
+/* Ask as every endpoint understands it, whatever form the client used. */
+static void
+set_plain(struct intake *in)
+{
+	const bool is_file = in->remote.tensor.ndim == 0;
+
+	in->remote.body = is_file ? REMOTE_ANY : REMOTE_TENSOR;
+	if (in->task == LATENTD_ENCODE) {
+		in->remote.accept = REMOTE_ANY;
+		return;
+	}
+	in->remote.accept = in->expect.type;
+	in->remote.tensor = plain_shape(&in->remote.tensor, &in->geo);
+	in->remote.height_px = in->geo.packed ? in->geo.height_px : 0;
+	in->remote.width_px = in->geo.packed ? in->geo.width_px : 0;
+}
+
+enum latentd_err
+intake_remote(const struct remote_request *req, const void *payload,
+    size_t payload_bytes, struct intake *in, struct reason *why)
+{
+	const bool is_file = req->tensor.ndim == 0;
+	struct image_info image;
+	enum latentd_err err;
+
+	memset(in, 0, sizeof(*in));
+	in->model = req->model;
+	in->task = req->task;
+	in->parts_n = 1;
+	in->payload = payload;
+	in->payload_bytes = payload_bytes;
+	in->metadata = in->payload + payload_bytes;
+	in->remote = *req;
+	if (is_file &&
+	    (err = image_parse(payload, payload_bytes, &image, why)) !=
+		LATENTD_OK)
+		return err;
+	/* First as it was asked: base64 has a bound of its own. */
+	err = remote_expect(req, is_file ? &image : NULL, &in->expect, why);
+	if (err == LATENTD_OK && in->expect.base64) {
+		in->remote.accept = REMOTE_TENSOR;
+		err = remote_expect(
+		    &in->remote, is_file ? &image : NULL, &in->expect, why);
+	}
+	if (err != LATENTD_OK)
+		return err;
+	in->geo = in->expect.geo;
+	in->output = output_of(req, &in->expect);
+	set_plain(in);
+	return LATENTD_OK;
+}
+
+/* ---- the job ---- */
+
+enum latentd_err
+intake_job(const struct intake *in, struct jobs *jobs,
+    struct producer *producer, struct text key, struct job **out,
+    struct reason *why)
+{
+	struct job *job;
+	enum latentd_err err;
+
+	err = job_create(jobs, producer, key, in->parts_n, &job, why);
+	if (err != LATENTD_OK)
+		return err;
+	job->remote = in->remote;
+	job->expect = in->expect;
+	job->output = in->output;
+	job->geo = in->geo;
+	job->payload = in->payload;
+	job->payload_bytes = in->payload_bytes;
+	job->metadata = in->metadata;
+	job->metadata_bytes = in->metadata_bytes;
+	job->submitted_ns = uv_hrtime();
+	*out = job;
+	return LATENTD_OK;
 }

@@ -30,4 +30,21 @@ enum latentd_err intake_read(const struct message_submit *submit,
     const uint8_t *body, size_t body_bytes, struct intake *intake,
     struct reason *why);
 
+/*
+ * intake_remote(request, payload, payload_bytes, intake, why):
+ * The same for a request of the remote contract, whose payload was found by
+ * remote_request_body(): what an endpoint has to be asked so that its reply
+ * answers ${request}.  base64 is the asker's affair.  SHAPE, IMAGE, TOO_LARGE,
+ * UNSUPPORTED.
+ */
+enum latentd_err intake_remote(const struct remote_request *request,
+    const void *payload, size_t payload_bytes, struct intake *intake,
+    struct reason *why);
+
+/* intake_job(intake, jobs, producer, key, job, why): job_create(), with what
+ * ${intake} says; neither input nor lane yet.  MEMORY. */
+enum latentd_err intake_job(const struct intake *intake, struct jobs *jobs,
+    struct producer *producer, struct text key, struct job **job,
+    struct reason *why);
+
 #endif

@@ -112,12 +112,38 @@ job_hold(struct jobs *jobs, struct job *j, nng_msg *msg)
 void
 job_release_input(struct jobs *jobs, struct job *j)
 {
-	if (j->message == NULL)
-		return;
-	jobs->input_bytes -= nng_msg_len(j->message);
-	nng_msg_free(j->message);
+	if (j->message != NULL) {
+		jobs->input_bytes -= nng_msg_len(j->message);
+		nng_msg_free(j->message);
+	}
 	j->message = NULL;
 	j->payload = j->metadata = NULL;
+}
+
+void
+jobs_hold_input(struct jobs *jobs, size_t before, size_t now)
+{
+	assert(jobs->input_bytes >= before);
+	jobs->input_bytes = jobs->input_bytes - before + now;
+}
+
+void
+jobs_hold_result(struct jobs *jobs, size_t before, size_t now)
+{
+	assert(jobs->result_bytes >= before);
+	jobs->result_bytes = jobs->result_bytes - before + now;
+}
+
+nng_msg *
+job_take_result(struct jobs *jobs, struct job *j)
+{
+	nng_msg *result = j->result;
+
+	assert(result != NULL);
+	jobs->result_bytes -= j->result_bytes;
+	j->result = NULL;
+	j->result_bytes = 0;
+	return result;
 }
 
 void

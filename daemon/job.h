@@ -15,6 +15,7 @@
 #include "remote.h"
 
 struct attempt;
+struct call;
 struct endpoint;
 struct lane;
 
@@ -53,7 +54,8 @@ struct job {
 	struct remote_expect expect; /* of one part */
 	enum latentd_output output;
 	struct geometry geo; /* of the whole job; decode only */
-	nng_msg *message; /* the SUBMIT; owns the three below */
+	nng_msg *message; /* the SUBMIT; owns the payload and metadata */
+	struct call *call; /* or gateway_call.c's, which does */
 	const uint8_t *payload;
 	size_t payload_bytes;
 	const uint8_t *metadata;
@@ -92,6 +94,12 @@ struct job {
 	uint64_t lease_until_ns;
 };
 
+/* Why a job cannot be taken now. */
+struct job_busy {
+	const char *reason; /* NULL: there is room */
+	uint64_t retry_after_ms;
+};
+
 #define JOB_MAGIC 0x6a6f6231u
 
 /* All jobs of the daemon: found by id and key, counted by state and bytes. */
@@ -102,8 +110,8 @@ struct jobs {
 	size_t n;
 	size_t state_n[JOB_STATE_COUNT];
 	uint64_t ended_n[JOB_STATE_COUNT]; /* since the start */
-	uint64_t input_bytes; /* messages held */
-	uint64_t result_bytes; /* results held */
+	uint64_t input_bytes; /* messages and bodies held */
+	uint64_t result_bytes; /* results and replies held */
 	/* on_move(job, from, arg) after each change of state. */
 	void (*on_move)(const struct job *job, enum job_state from, void *arg);
 	void *arg;
@@ -124,10 +132,20 @@ void job_destroy(struct jobs *jobs, struct job *job);
  * the table in job.c allows it. */
 void job_move(struct jobs *jobs, struct job *job, enum job_state to);
 
-/* job_hold(jobs, job, msg): give the job its SUBMIT message.
- * job_release_input(jobs, job): free it, when no attempt needs it any more. */
+/*
+ * job_hold(jobs, job, msg): give the job its SUBMIT message.
+ * job_release_input(jobs, job): free it, when no attempt needs it any more.
+ */
 void job_hold(struct jobs *jobs, struct job *job, nng_msg *msg);
 void job_release_input(struct jobs *jobs, struct job *job);
+
+/*
+ * jobs_hold_input(jobs, before, now) / jobs_hold_result(jobs, before, now):
+ * somebody who held ${before} bytes of payloads or results outside of jobs
+ * (bodies that arrive, replies that leave) holds ${now} of them.
+ */
+void jobs_hold_input(struct jobs *jobs, size_t before, size_t now);
+void jobs_hold_result(struct jobs *jobs, size_t before, size_t now);
 
 /*
  * job_gather(jobs, job): make the result out of the parts, all DONE; MEMORY
@@ -135,8 +153,10 @@ void job_release_input(struct jobs *jobs, struct job *job);
  */
 enum latentd_err job_gather(struct jobs *jobs, struct job *job);
 
-/* job_drop_result(jobs, job): free what came of it. */
+/* job_drop_result(jobs, job): free what came of it.
+ * job_take_result(jobs, job): it is the caller's from now on. */
 void job_drop_result(struct jobs *jobs, struct job *job);
+nng_msg *job_take_result(struct jobs *jobs, struct job *job);
 
 /* Room before a result for preamble and RESULT header. */
 size_t job_front_bytes(const struct job *job);

@@ -181,6 +181,7 @@ outbox_ack(struct outbox *o, struct producer *producer, uint64_t tag)
 	HASH_FIND(by_tag, o->by_tag, &tag, sizeof(tag), job);
 	if (job == NULL || job->producer != producer)
 		return;
+	o->options.on_acked(job, o->options.arg);
 	forget(o, job);
 	arm(o);
 	o->options.on_room(o->options.arg);

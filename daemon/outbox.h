@@ -21,6 +21,8 @@ struct outbox_options {
 	 * the job is destroyed next. */
 	void (*on_dropped)(
 	    const struct job *job, const char *reason, void *arg);
+	/* on_acked(job, arg): acknowledged; the job is destroyed next. */
+	void (*on_acked)(const struct job *job, void *arg);
 	/* on_room(arg): a result's memory was given back. */
 	void (*on_room)(void *arg);
 	void *arg;

@@ -54,7 +54,7 @@ on_door_gone(uint32_t pipe, void *arg)
 	outbox_release(p->outbox, pipe);
 }
 
-/* ---- ingress → queue ---- */
+/* ---- ingress, gateway → queue ---- */
 
 static struct lane *
 on_lane(const struct model *model, enum latentd_task task, void *arg)
@@ -64,12 +64,11 @@ on_lane(const struct model *model, enum latentd_task task, void *arg)
 	return dispatch_lane(p->dispatch, model, task);
 }
 
-static struct ingress_busy
-on_busy(size_t message_bytes, void *arg)
+static struct job_busy
+look_busy(const struct pipeline *p, size_t bytes)
 {
-	struct pipeline *p = arg;
-	enum queue_room room = queue_room(p->queue, message_bytes);
-	struct ingress_busy busy = {
+	enum queue_room room = queue_room(p->queue, bytes);
+	struct job_busy busy = {
 	    .reason = NULL, .retry_after_ms = queue_retry_after_ms(p->queue)};
 
 	if (p->closing || drain_started(p->drain)) {
@@ -81,11 +80,23 @@ on_busy(size_t message_bytes, void *arg)
 	return busy;
 }
 
+static struct job_busy
+on_busy(size_t bytes, void *arg)
+{
+	struct pipeline *p = arg;
+	struct job_busy busy = look_busy(p, bytes);
+
+	if (busy.reason != NULL)
+		metrics_answered(p->metrics, ANSWER_BUSY);
+	return busy;
+}
+
 static void
 on_accept(struct job *job, void *arg)
 {
 	struct pipeline *p = arg;
 
+	metrics_answered(p->metrics, ANSWER_ACCEPTED);
 	queue_push(p->queue, job);
 }
 
@@ -160,14 +171,17 @@ pipeline_on_transferred(struct attempt *attempt, void *arg)
 	struct pipeline *p = arg;
 
 	endpoint_end(attempt->endpoint);
+	metrics_attempt(p->metrics, attempt);
 	dispatch_kick(p->dispatch);
-	if (attempt->verdict.reason.err == LATENTD_OK)
+	if (attempt->verdict.reason.err == LATENTD_OK) {
 		finish_start(p->loop, attempt, on_finished, p);
-	else
-		dispatch_verdict(p->dispatch, attempt);
+		return;
+	}
+	dispatch_verdict(p->dispatch, attempt);
+	probe_look(p->probe);
 }
 
-/* ---- dispatch → outbox → publish ---- */
+/* ---- dispatch → outbox → publish, or back to the gateway ---- */
 
 void
 pipeline_end_job(struct pipeline *p, struct job *job, enum job_state state)
@@ -175,9 +189,13 @@ pipeline_end_job(struct pipeline *p, struct job *job, enum job_state state)
 	job->finished_ns = uv_hrtime();
 	job_move(&p->jobs, job, state);
 	joblog_ended(job);
+	metrics_ended(p->metrics, job);
 	job_release_input(&p->jobs, job);
 	queue_note_end(p->queue);
-	outbox_put(p->outbox, job);
+	if (job->call != NULL)
+		gateway_ended(p->gateway, job);
+	else
+		outbox_put(p->outbox, job);
 	if (p->closing)
 		pipeline_close_soon(p);
 	else
@@ -216,7 +234,9 @@ on_take(struct producer *producer, uint32_t pipe, void *arg)
 static void
 on_dropped(const struct job *job, const char *reason, void *arg)
 {
-	(void)arg;
+	struct pipeline *p = arg;
+
+	metrics_dropped(p->metrics);
 	joblog_dropped(job, reason);
 }
 
@@ -229,6 +249,35 @@ on_room(void *arg)
 		return;
 	dispatch_kick(p->dispatch);
 	drain_look(p->drain);
+}
+
+static void
+on_acked(const struct job *job, void *arg)
+{
+	struct pipeline *p = arg;
+
+	metrics_delivered(p->metrics, job->finished_ns);
+}
+
+static void
+on_sent(uint64_t finished_ns, bool whole, void *arg)
+{
+	struct pipeline *p = arg;
+
+	if (whole)
+		metrics_delivered(p->metrics, finished_ns);
+	else
+		metrics_dropped(p->metrics);
+	on_room(p);
+}
+
+static void
+on_rested(void *arg)
+{
+	struct pipeline *p = arg;
+
+	if (p->closing)
+		pipeline_close_soon(p);
 }
 
 /* ---- what else producers ask ---- */
@@ -251,19 +300,26 @@ on_collect(struct door_request *request, struct producer *producer,
 }
 
 static void
-on_cancel(struct job *job, void *arg)
+cancel(struct job *job, const struct reason *why, void *arg)
 {
 	struct pipeline *p = arg;
-	struct reason why;
 
-	reason_set(&why, LATENTD_ERR_CANCELLED, "cancelled by its producer");
 	if (job->state == JOB_ACTIVE) {
-		dispatch_cancel(p->dispatch, job, &why);
+		dispatch_cancel(p->dispatch, job, why);
 		return;
 	}
 	queue_remove(p->queue, job);
-	job->reason = why;
+	job->reason = *why;
 	pipeline_end_job(p, job, JOB_CANCELLED);
+}
+
+static void
+on_cancel(struct job *job, void *arg)
+{
+	struct reason why;
+
+	reason_set(&why, LATENTD_ERR_CANCELLED, "cancelled by its producer");
+	cancel(job, &why, arg);
 }
 
 static size_t
@@ -290,6 +346,40 @@ on_report(void *arg)
 	return report_create(&input);
 }
 
+static const struct endpoint *
+on_endpoint(size_t i, void *arg)
+{
+	struct pipeline *p = arg;
+
+	return dispatch_endpoint(p->dispatch, i);
+}
+
+static char *
+on_metrics(void *arg)
+{
+	struct pipeline *p = arg;
+	const struct metrics_input input = {.jobs = &p->jobs,
+	    .jobs_max = p->config->jobs,
+	    .bytes_max = p->config->bytes,
+	    .endpoints_n = dispatch_endpoints_n(p->dispatch),
+	    .endpoint = on_endpoint,
+	    .arg = p};
+
+	return metrics_text(p->metrics, &input);
+}
+
+static enum latentd_err
+on_ready(struct reason *why, void *arg)
+{
+	struct pipeline *p = arg;
+	struct job_busy busy = look_busy(p, 1);
+
+	if (busy.reason != NULL)
+		return reason_set(why, LATENTD_ERR_BUSY,
+		    "no jobs are taken now (%s)", busy.reason);
+	return report_ready(p->dispatch, why);
+}
+
 /* ---- what a drain waits for ---- */
 
 static size_t
@@ -303,7 +393,7 @@ on_kept_n(void *arg)
 {
 	struct pipeline *p = arg;
 
-	return outbox_kept_n(p->outbox);
+	return outbox_kept_n(p->outbox) + gateway_sending_n(p->gateway);
 }
 
 static void
@@ -329,7 +419,15 @@ const struct ingress_sinks pipeline_ingress = {.lane = on_lane,
     .services = on_services,
     .report = on_report};
 
-const struct gateway_sinks pipeline_gateway = {.report = on_report};
+const struct gateway_sinks pipeline_gateway = {.lane = on_lane,
+    .busy = on_busy,
+    .accept = on_accept,
+    .cancel = cancel,
+    .report = on_report,
+    .metrics = on_metrics,
+    .ready = on_ready,
+    .sent = on_sent,
+    .rested = on_rested};
 
 const struct queue_options pipeline_queue = {.on_ready = on_queue_ready};
 
@@ -339,8 +437,10 @@ const struct dispatch_sinks pipeline_dispatch = {.pop = on_pop,
     .retry = on_retry,
     .ended = on_ended};
 
-const struct outbox_options pipeline_outbox = {
-    .on_available = on_available, .on_dropped = on_dropped, .on_room = on_room};
+const struct outbox_options pipeline_outbox = {.on_available = on_available,
+    .on_dropped = on_dropped,
+    .on_acked = on_acked,
+    .on_room = on_room};
 
 const struct publish_sinks pipeline_publish = {.take = on_take};
 

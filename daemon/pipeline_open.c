@@ -141,12 +141,29 @@ open_door(struct pipeline *p, struct reason *why)
 static enum latentd_err
 open_gateway(struct pipeline *p, struct reason *why)
 {
+	const struct gateway_options options = {.listen = p->config->http,
+	    .token = p->config->http_token,
+	    .max_body_bytes = max_body_bytes(p)};
 	struct gateway_sinks sinks = pipeline_gateway;
+	enum latentd_err err;
 
-	sinks.arg = p;
 	if (p->config->http[0] == '\0')
 		return LATENTD_OK;
-	return gateway_open(p->loop, p->config->http, &sinks, &p->gateway, why);
+	sinks.arg = p;
+	err =
+	    gateway_open(p->loop, &p->jobs, &options, &sinks, &p->gateway, why);
+	if (err != LATENTD_OK)
+		return err;
+	/* Only /readyz wants to know, and asking may wake up an endpoint. */
+	p->probe = probe_open(p->loop, transfers_curl(p->transfers));
+	for (size_t i = 0; i < p->config->endpoints_n; i++) {
+		if (p->probe == NULL ||
+		    !probe_add(p->probe, dispatch_endpoint(p->dispatch, i)))
+			return reason_set(
+			    why, LATENTD_ERR_MEMORY, "out of memory");
+	}
+	probe_look(p->probe);
+	return LATENTD_OK;
 }
 
 static void
@@ -161,12 +178,14 @@ close_stages(struct pipeline *p)
 	door_close(p->door);
 	gateway_close(p->gateway);
 	ingress_destroy(p->ingress);
+	probe_close(p->probe);
 	transfers_close(p->transfers);
 	dispatch_close(p->dispatch);
 	outbox_close(p->outbox);
 	queue_close(p->queue);
 	publish_close(p->publish);
 	drain_close(p->drain);
+	metrics_destroy(p->metrics);
 	uv_close((uv_handle_t *)&p->close_timer, on_closed);
 }
 
@@ -193,8 +212,9 @@ pipeline_open(uv_loop_t *loop, const struct config *config,
 	    (ssize_t)sizeof(p->instance))
 		abort();
 	name_services(p);
-	if (!open_drain(p) || !open_queue(p) || !open_dispatch(p) ||
-	    !open_outbox(p) || !open_ingress(p))
+	if ((p->metrics = metrics_create()) == NULL || !open_drain(p) ||
+	    !open_queue(p) || !open_dispatch(p) || !open_outbox(p) ||
+	    !open_ingress(p))
 		err = reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
 	else if ((err = open_door(p, why)) == LATENTD_OK)
 		err = open_gateway(p, why);
@@ -245,7 +265,7 @@ on_close_timer(uv_timer_t *timer)
 	size_t kept_n = outbox_kept_n(p->outbox);
 
 	/* A worker cannot be stopped; its job's end comes back here. */
-	if (p->jobs.state_n[JOB_ACTIVE] > 0)
+	if (p->jobs.state_n[JOB_ACTIVE] > 0 || gateway_working(p->gateway))
 		return;
 	kept_n -= kept_n < p->lost_n ? kept_n : p->lost_n;
 	if (p->lost_n > 0 || kept_n > 0)

@@ -11,8 +11,10 @@
 #include "drain.h"
 #include "gateway.h"
 #include "ingress.h"
+#include "metrics.h"
 #include "outbox.h"
 #include "pipeline.h"
+#include "probe.h"
 #include "publish.h"
 #include "queue.h"
 #include "transfer.h"
@@ -34,6 +36,8 @@ struct pipeline {
 	struct transfers *transfers;
 	struct outbox *outbox;
 	struct publish *publish;
+	struct probe *probe; /* NULL: nobody asks whether we are ready */
+	struct metrics *metrics;
 
 	char service_names[SERVICES_MAX][LATENTD_MAX_NAME_BYTES + 8];
 	struct text services[SERVICES_MAX];

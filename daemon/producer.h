@@ -17,10 +17,13 @@ struct waiter;
 TAILQ_HEAD(job_list, job);
 TAILQ_HEAD(waiter_list, waiter);
 
+/* No peer has these: a uid has 32 bits. */
 #define PRODUCER_NO_UID UINT64_MAX
+#define PRODUCER_HTTP_UID (UINT64_MAX - 1)
 
 /*
- * Who a producer is: the same peer uid (PRODUCER_NO_UID over tcp), secret and
+ * Who a producer is: the same peer uid (PRODUCER_NO_UID over tcp,
+ * PRODUCER_HTTP_UID at the gateway), secret and
  * name.  Two connections that agree in all three are the same producer.
  * Zero-filled, so that it compares by memcmp.
  */

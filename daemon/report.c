@@ -48,8 +48,8 @@ endpoints_json(const struct dispatch *dispatch)
 			(json_int_t)ep->parallel, "in_flight",
 			(json_int_t)ep->in_flight, "requests_total",
 			(json_int_t)ep->requests_n, "done_total",
-			(json_int_t)ep->good_n, "failed_total",
-			(json_int_t)ep->bad_n, "last_error",
+			(json_int_t)ep->outcomes_n[LATENTD_OK], "failed_total",
+			(json_int_t)endpoint_bad_n(ep), "last_error",
 			ep->last_error.text));
 	}
 	return list;
@@ -62,7 +62,7 @@ producers_json(const struct producers *producers)
 	const struct producer *p;
 
 	for (p = producers->table; p != NULL; p = p->hh.next) {
-		json_t *uid = p->identity.uid == PRODUCER_NO_UID
+		json_t *uid = p->identity.uid >= PRODUCER_HTTP_UID
 		    ? json_null()
 		    : json_integer((json_int_t)p->identity.uid);
 
@@ -96,4 +96,31 @@ report_create(const struct report_input *in)
 	text = root != NULL ? json_dumps(root, JSON_INDENT(1)) : NULL;
 	json_decref(root);
 	return text;
+}
+
+static bool
+is_served(const struct dispatch *dispatch, const struct endpoint *wanted)
+{
+	for (size_t i = 0; i < dispatch_endpoints_n(dispatch); i++) {
+		const struct endpoint *ep = dispatch_endpoint(dispatch, i);
+
+		if (ep->model == wanted->model && ep->task == wanted->task &&
+		    ep->health == ENDPOINT_ANSWERS)
+			return true;
+	}
+	return false;
+}
+
+enum latentd_err
+report_ready(const struct dispatch *dispatch, struct reason *why)
+{
+	for (size_t i = 0; i < dispatch_endpoints_n(dispatch); i++) {
+		const struct endpoint *ep = dispatch_endpoint(dispatch, i);
+
+		if (!is_served(dispatch, ep))
+			return reason_set(why, LATENTD_ERR_UNREACHABLE,
+			    "no endpoint answers that could %s for model %s",
+			    task_name(ep->task), ep->model->name);
+	}
+	return LATENTD_OK;
 }

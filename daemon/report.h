@@ -23,4 +23,12 @@ struct report_input {
  */
 char *report_create(const struct report_input *input);
 
+/*
+ * report_ready(dispatch, why): OK if of every model and task that is
+ * configured at least one endpoint answers; else UNREACHABLE and the first
+ * that has none.
+ */
+enum latentd_err report_ready(
+    const struct dispatch *dispatch, struct reason *why);
+
 #endif

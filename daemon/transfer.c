@@ -77,6 +77,12 @@ transfers_close(struct transfers *ts)
 	free(ts);
 }
 
+struct curl_uv *
+transfers_curl(struct transfers *ts)
+{
+	return ts->curl;
+}
+
 static void
 transfer_free(struct transfer *t)
 {
@@ -121,12 +127,29 @@ take_header(const char *line, size_t bytes, const char *name,
 	return true;
 }
 
+/* curl tells only here when a body has been sent. */
+static int
+on_progress(void *arg, curl_off_t download_bytes, curl_off_t downloaded_bytes,
+    curl_off_t upload_bytes, curl_off_t uploaded_bytes)
+{
+	struct attempt *a = ((struct transfer *)arg)->attempt;
+
+	(void)download_bytes;
+	(void)downloaded_bytes;
+	if (a->uploaded_ns == 0 && upload_bytes > 0 &&
+	    uploaded_bytes >= upload_bytes)
+		a->uploaded_ns = uv_hrtime();
+	return 0;
+}
+
 static size_t
 on_header(char *line, size_t size, size_t n, void *arg)
 {
 	struct transfer *t = arg;
 	size_t bytes = size * n;
 
+	if (t->attempt->answered_ns == 0)
+		t->attempt->answered_ns = uv_hrtime();
 	if (!take_header(line, bytes, "content-type", t->content_type) &&
 	    !take_header(line, bytes, "shape", t->shape))
 		take_header(line, bytes, "dtype", t->dtype);
@@ -333,6 +356,22 @@ judge(struct transfer *t, CURLcode code, struct verdict *v)
 	t->reply = NULL;
 }
 
+/* What curl counted; for metrics. */
+static void
+measure(struct transfer *t)
+{
+	struct attempt *a = t->attempt;
+	curl_off_t us = 0, sent_bytes = 0, received_bytes = 0;
+
+	curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &us);
+	curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &sent_bytes);
+	curl_easy_getinfo(t->easy, CURLINFO_SIZE_DOWNLOAD_T, &received_bytes);
+	if (us > 0)
+		a->connected_ns = a->started_ns + (uint64_t)us * 1000;
+	a->sent_bytes = (uint64_t)sent_bytes;
+	a->received_bytes = (uint64_t)received_bytes;
+}
+
 static void
 on_done(CURL *easy, CURLcode code, void *arg)
 {
@@ -342,6 +381,7 @@ on_done(CURL *easy, CURLcode code, void *arg)
 
 	assert(t->easy == easy);
 	attempt->ended_ns = uv_hrtime();
+	measure(t);
 	judge(t, code, &attempt->verdict);
 	transfer_free(t);
 	ts->on_done(attempt, ts->arg);
@@ -413,6 +453,9 @@ set_options(struct transfer *t)
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
+	curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+	curl_easy_setopt(easy, CURLOPT_XFERINFODATA, t);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error);
 	curl_easy_setopt(
 	    easy, CURLOPT_CONNECTTIMEOUT_MS, (long)TRANSFER_CONNECT_MS);

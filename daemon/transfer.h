@@ -23,6 +23,10 @@ struct transfers *transfers_open(uv_loop_t *loop, uint64_t instance,
     unsigned connections_max, void (*on_done)(struct attempt *, void *),
     void *arg);
 
+/* transfers_curl(ts): for small requests of others, which must have ended or
+ * been stopped before it closes. */
+struct curl_uv *transfers_curl(struct transfers *ts);
+
 /* transfers_close(ts): every attempt must have been given on or aborted. */
 void transfers_close(struct transfers *ts);
 

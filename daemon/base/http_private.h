@@ -26,16 +26,26 @@ struct http_request {
 	size_t body_bytes;
 	size_t body_size; /* allocated */
 	uint64_t dropped_bytes;
-	unsigned refusal; /* status to answer when body ends */
 	bool delivered; /* on_request() was called */
-	bool answered; /* http_reply() was called */
-	bool in_handler; /* inside on_request() */
+	bool answered; /* http_reply() was called; if not delivered, the
+			* response waits until the body is over */
+	bool in_handler; /* inside a callback of the owner's */
 	bool suspended;
+	void *user; /* the owner's */
+	uv_poll_t *watch; /* of the peer's hanging up, while suspended */
 	unsigned status; /* of response */
-	struct MHD_Response *response; /* made inside on_request() */
+	struct MHD_Response *response; /* made, not yet queued */
+};
+
+/* A connection, while MHD has it, when exchanges are bounded. */
+struct http_connection {
+	TAILQ_ENTRY(http_connection) link; /* while it has a deadline */
+	int fd;
+	uint64_t until_ms; /* of the loop's clock; 0: not linked */
 };
 
 TAILQ_HEAD(http_request_list, http_request);
+TAILQ_HEAD(http_connection_list, http_connection);
 
 struct http_server {
 	unsigned magic;
@@ -45,8 +55,11 @@ struct http_server {
 	unsigned port;
 	uv_poll_t poll;
 	uv_timer_t timer;
+	uv_timer_t deadline; /* of the first in ${exchanges} */
 	unsigned handles_n; /* uv handles not closed yet */
 	struct http_request_list requests;
+	/* Connections that receive or send, by deadline. */
+	struct http_connection_list exchanges;
 	bool running; /* inside MHD_run() */
 	bool connection_ended; /* in the latest MHD_run() */
 	bool draining;
@@ -60,6 +73,15 @@ struct http_server {
 
 /* http_server_run_soon(server): enter MHD in the next turn of the loop. */
 void http_server_run_soon(struct http_server *server);
+
+/*
+ * http_exchange_begin(server, connection): from now on ${connection} has the
+ * time of one exchange.  http_exchange_end(): it has all the time.
+ */
+void http_exchange_begin(
+    struct http_server *server, struct MHD_Connection *connection);
+void http_exchange_end(
+    struct http_server *server, struct MHD_Connection *connection);
 
 /*
  * http_request_on_access() and http_request_on_completed(): MHD's callbacks,

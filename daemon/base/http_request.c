@@ -68,25 +68,92 @@ response_queue(
 }
 
 /* Answer with one of this file's own errors; only from MHD's handler. */
-static enum MHD_Result
+static void
 refuse(struct http_request *r, unsigned status)
 {
 	static const char *const headers[] = {
-	    "Content-Type", "application/json"};
-	const char *text = memory_text;
+	    "Content-Type", "application/json", "Retry-After", "1"};
+	const bool large = status == MHD_HTTP_CONTENT_TOO_LARGE;
+	const char *text = large ? r->server->too_large : memory_text;
 
-	if (status == MHD_HTTP_CONTENT_TOO_LARGE)
-		text = r->server->too_large;
-	r->answered = true;
-	return response_queue(r, status,
-	    response_make(
-		r->server, headers, 1, text, strlen(text), NULL, NULL));
+	r->in_handler = true;
+	http_reply(
+	    r, status, headers, large ? 1 : 2, text, strlen(text), NULL, NULL);
+	r->in_handler = false;
+}
+
+/* Queue the response that was made inside a callback. */
+static enum MHD_Result
+respond(struct http_request *r)
+{
+	struct MHD_Response *response = r->response;
+
+	r->response = NULL;
+	return response_queue(r, r->status, response);
+}
+
+static void
+body_free(struct http_request *r)
+{
+	free(r->body);
+	r->body = NULL;
+	r->body_bytes = 0;
+	r->body_size = 0;
+}
+
+static void
+on_watch_closed(uv_handle_t *handle)
+{
+	free(handle);
+}
+
+static void
+watch_close(struct http_request *r)
+{
+	if (r->watch == NULL)
+		return;
+	uv_close((uv_handle_t *)r->watch, on_watch_closed);
+	r->watch = NULL;
+}
+
+static void
+on_watch(uv_poll_t *watch, int status, int events)
+{
+	struct http_request *r = watch->data;
+	struct http_server *server = r->server;
+
+	assert(r->magic == HTTP_REQUEST_MAGIC && r->watch == watch);
+	if (status == 0 && (events & UV_DISCONNECT) == 0)
+		return;
+	watch_close(r);
+	server->options.on_hangup(r, server->options.arg);
+}
+
+/* MHD does not look at a suspended connection, so its end is seen here. */
+static void
+watch_open(struct http_request *r)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+	    r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	uv_poll_t *watch;
+
+	if (r->server->options.on_hangup == NULL || info == NULL ||
+	    (watch = calloc(1, sizeof(*watch))) == NULL)
+		return;
+	if (uv_poll_init(r->server->loop, watch, info->connect_fd) != 0) {
+		free(watch);
+		return;
+	}
+	watch->data = r;
+	r->watch = watch;
+	uv_poll_start(watch, UV_DISCONNECT, on_watch);
 }
 
 void
 http_request_resume(struct http_request *r)
 {
 	assert(r->suspended);
+	watch_close(r);
 	r->suspended = false;
 	MHD_resume_connection(r->connection);
 }
@@ -99,8 +166,9 @@ http_reply(struct http_request *r, unsigned status, const char *const *headers,
 	struct MHD_Response *response;
 
 	assert(r->magic == HTTP_REQUEST_MAGIC);
-	assert(r->delivered && !r->answered);
+	assert((r->delivered || r->in_handler) && !r->answered);
 	r->answered = true;
+	body_free(r);
 	response = response_make(r->server, headers, headers_n, body,
 	    body_bytes, free_body, free_arg);
 	if (r->in_handler) {
@@ -108,6 +176,7 @@ http_reply(struct http_request *r, unsigned status, const char *const *headers,
 		r->response = response;
 		return;
 	}
+	http_exchange_begin(r->server, r->connection);
 	/* When this fails, the handler is called again and closes. */
 	response_queue(r, status, response);
 	http_request_resume(r);
@@ -127,59 +196,89 @@ body_announced(struct MHD_Connection *connection, uint64_t *bytes)
 	return true;
 }
 
-static bool
+/* Make room for ${size} bytes of body, or refuse the request. */
+static void
 body_reserve(struct http_request *r, size_t size)
 {
-	unsigned char *body = realloc(r->body, size);
+	const struct http_options *o = &r->server->options;
+	unsigned char *body;
+	bool may = true;
 
-	if (body == NULL)
-		return false;
+	if (o->on_hold != NULL) {
+		r->in_handler = true;
+		may = o->on_hold(r, size - r->body_size, o->arg);
+		r->in_handler = false;
+	}
+	assert(may || r->answered);
+	if (!may)
+		return;
+	if ((body = realloc(r->body, size)) == NULL) {
+		refuse(r, MHD_HTTP_SERVICE_UNAVAILABLE);
+		return;
+	}
 	r->body = body;
 	r->body_size = size;
-	return true;
 }
 
-static void
-body_free(struct http_request *r)
-{
-	free(r->body);
-	r->body = NULL;
-	r->body_bytes = 0;
-	r->body_size = 0;
-}
-
-static enum MHD_Result
-request_begin(struct http_server *server, struct MHD_Connection *connection,
-    const char *path, const char *method, void **con_cls)
+static struct http_request *
+request_create(struct http_server *server, struct MHD_Connection *connection,
+    const char *path, const char *method)
 {
 	struct http_request *r = calloc(1, sizeof(*r));
-	const uint64_t max = server->options.max_body_bytes;
-	uint64_t bytes = 0;
 
 	if (r == NULL)
-		return MHD_NO;
+		return NULL;
 	r->magic = HTTP_REQUEST_MAGIC;
 	r->server = server;
 	r->connection = connection;
 	r->method = method;
 	r->path = path;
 	TAILQ_INSERT_TAIL(&server->requests, r, link);
+	return r;
+}
+
+/* Whether what a refused client sends would not be read to its end anyway, or
+ * it has not begun to send. */
+static bool
+is_drained_in_vain(const struct http_request *r, uint64_t bytes)
+{
+	const uint64_t max = r->server->options.max_body_bytes;
+
+	return (bytes > max && bytes - max > DRAIN_BYTES) ||
+	    MHD_lookup_connection_value(
+		r->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_EXPECT) != NULL;
+}
+
+static enum MHD_Result
+request_begin(struct http_server *server, struct MHD_Connection *connection,
+    const char *path, const char *method, void **con_cls)
+{
+	const struct http_options *o = &server->options;
+	struct http_request *r =
+	    request_create(server, connection, path, method);
+	uint64_t bytes = 0;
+	bool announced;
+
+	if (r == NULL)
+		return MHD_NO;
 	*con_cls = r;
-	if (!body_announced(connection, &bytes) || bytes == 0)
-		return MHD_YES;
-	if (bytes > max) {
-		r->refusal = MHD_HTTP_CONTENT_TOO_LARGE;
-		if (bytes - max > DRAIN_BYTES ||
-		    MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
-			MHD_HTTP_HEADER_EXPECT) != NULL)
-			return refuse(r, r->refusal);
-	} else if (!body_reserve(r, (size_t)bytes)) {
-		r->refusal = MHD_HTTP_SERVICE_UNAVAILABLE;
+	if (o->on_headers != NULL) {
+		r->in_handler = true;
+		o->on_headers(r, o->arg);
+		r->in_handler = false;
 	}
+	announced = body_announced(connection, &bytes);
+	if (!r->answered && bytes > o->max_body_bytes)
+		refuse(r, MHD_HTTP_CONTENT_TOO_LARGE);
+	if (!r->answered && bytes > 0)
+		body_reserve(r, (size_t)bytes);
+	if (r->answered && announced && bytes > 0 &&
+	    is_drained_in_vain(r, bytes))
+		return respond(r);
 	return MHD_YES;
 }
 
-/* Make room for ${more} bytes of a body of unknown length, or note why not. */
+/* Make room for ${more} bytes of a body of unknown length, or refuse it. */
 static void
 body_grow(struct http_request *r, size_t more)
 {
@@ -190,28 +289,22 @@ body_grow(struct http_request *r, size_t more)
 	if (needed <= size)
 		return;
 	if (needed > max) {
-		r->refusal = MHD_HTTP_CONTENT_TOO_LARGE;
-		body_free(r);
+		refuse(r, MHD_HTTP_CONTENT_TOO_LARGE);
 		return;
 	}
 	if (size == 0)
 		size = CHUNKED_FIRST_BYTES;
 	while (size < needed)
 		size *= 2;
-	if (size > max)
-		size = max;
-	if (size > SIZE_MAX || !body_reserve(r, (size_t)size)) {
-		r->refusal = MHD_HTTP_SERVICE_UNAVAILABLE;
-		body_free(r);
-	}
+	body_reserve(r, (size_t)(size < max ? size : max));
 }
 
 static enum MHD_Result
 request_collect(struct http_request *r, const char *data, size_t *bytes)
 {
-	if (r->refusal == 0)
+	if (!r->answered)
 		body_grow(r, *bytes);
-	if (r->refusal == 0) {
+	if (!r->answered) {
 		memcpy(r->body + r->body_bytes, data, *bytes);
 		r->body_bytes += *bytes;
 	} else {
@@ -228,25 +321,25 @@ static enum MHD_Result
 request_complete(struct http_request *r)
 {
 	struct http_server *server = r->server;
-	struct MHD_Response *response;
 
 	/* Called again: resumed without a response, so there is none. */
 	if (r->delivered || server->closing)
 		return MHD_NO;
-	if (r->refusal != 0)
-		return refuse(r, r->refusal);
-	r->delivered = true;
-	r->in_handler = true;
-	server->options.on_request(r, server->options.arg);
-	r->in_handler = false;
 	if (!r->answered) {
+		r->delivered = true;
+		r->in_handler = true;
+		server->options.on_request(r, server->options.arg);
+		r->in_handler = false;
+	}
+	if (!r->answered) {
+		http_exchange_end(server, r->connection);
 		r->suspended = true;
 		MHD_suspend_connection(r->connection);
+		watch_open(r);
 		return MHD_YES;
 	}
-	response = r->response;
-	r->response = NULL;
-	return response_queue(r, r->status, response);
+	http_exchange_begin(server, r->connection);
+	return respond(r);
 }
 
 enum MHD_Result
@@ -274,14 +367,18 @@ http_request_on_completed(void *cls, struct MHD_Connection *connection,
 	struct http_server *server = cls;
 	struct http_request *r = *con_cls;
 
-	(void)connection;
-	(void)why;
 	if (r == NULL)
 		return;
 	assert(r->magic == HTTP_REQUEST_MAGIC);
 	*con_cls = NULL;
+	/* The time for the next request begins. */
+	http_exchange_begin(server, connection);
 	if (r->delivered && !r->answered && server->options.on_gone != NULL)
 		server->options.on_gone(r, server->options.arg);
+	if (r->user != NULL && server->options.on_end != NULL)
+		server->options.on_end(r->user,
+		    why == MHD_REQUEST_TERMINATED_COMPLETED_OK,
+		    server->options.arg);
 	if (r->response != NULL)
 		MHD_destroy_response(r->response);
 	TAILQ_REMOVE(&server->requests, r, link);
@@ -314,6 +411,24 @@ http_body(const struct http_request *r, size_t *bytes)
 {
 	*bytes = r->body_bytes;
 	return r->body;
+}
+
+void
+http_body_free(struct http_request *r)
+{
+	body_free(r);
+}
+
+void
+http_set_user(struct http_request *r, void *user)
+{
+	r->user = user;
+}
+
+void *
+http_user(const struct http_request *r)
+{
+	return r->user;
 }
 
 struct query_walk {

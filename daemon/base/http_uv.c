@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/http_private.h"
@@ -118,17 +119,99 @@ on_mhd_log(void *arg, const char *fmt, va_list args)
 		log_debug("http: %s", text);
 }
 
+/* ---- what takes too long ---- */
+
+static void
+on_deadline(uv_timer_t *timer)
+{
+	struct http_server *server = timer->data;
+	const uint64_t now_ms = uv_now(server->loop);
+	struct http_connection *c;
+
+	assert(server->magic == HTTP_SERVER_MAGIC);
+	while ((c = TAILQ_FIRST(&server->exchanges)) != NULL &&
+	    c->until_ms <= now_ms) {
+		TAILQ_REMOVE(&server->exchanges, c, link);
+		c->until_ms = 0;
+		/* MHD sees the end and closes. */
+		shutdown(c->fd, SHUT_RDWR);
+	}
+	if (c != NULL)
+		uv_timer_start(timer, on_deadline, c->until_ms - now_ms, 0);
+}
+
+static struct http_connection *
+connection_find(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+	    connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info != NULL ? info->socket_context : NULL;
+}
+
+static void
+exchange_end(struct http_server *server, struct http_connection *c)
+{
+	if (c == NULL || c->until_ms == 0)
+		return;
+	TAILQ_REMOVE(&server->exchanges, c, link);
+	c->until_ms = 0;
+}
+
+static void
+exchange_begin(struct http_server *server, struct http_connection *c)
+{
+	const uint64_t ms = server->options.exchange_timeout_s * UINT64_C(1000);
+
+	if (c == NULL)
+		return;
+	exchange_end(server, c);
+	c->until_ms = uv_now(server->loop) + ms;
+	/* The time is the same for all, so the last to begin ends last. */
+	TAILQ_INSERT_TAIL(&server->exchanges, c, link);
+	if (!uv_is_active((uv_handle_t *)&server->deadline) && !server->closing)
+		uv_timer_start(&server->deadline, on_deadline, ms, 0);
+}
+
+void
+http_exchange_begin(
+    struct http_server *server, struct MHD_Connection *connection)
+{
+	exchange_begin(server, connection_find(connection));
+}
+
+void
+http_exchange_end(struct http_server *server, struct MHD_Connection *connection)
+{
+	exchange_end(server, connection_find(connection));
+}
+
 static void
 on_connection(void *arg, struct MHD_Connection *connection, void **context,
     enum MHD_ConnectionNotificationCode what)
 {
 	struct http_server *server = arg;
+	struct http_connection *c = *context;
 
-	(void)connection;
-	(void)context;
-	if (what == MHD_CONNECTION_NOTIFY_CLOSED)
+	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
 		server->connection_ended = true;
+		exchange_end(server, c);
+		*context = NULL;
+		free(c);
+		return;
+	}
+	if (server->options.exchange_timeout_s == 0)
+		return;
+	if ((c = calloc(1, sizeof(*c))) == NULL)
+		abort();
+	c->fd = MHD_get_connection_info(
+	    connection, MHD_CONNECTION_INFO_CONNECTION_FD)
+		    ->connect_fd;
+	*context = c;
+	exchange_begin(server, c);
 }
+
+/* ---- opening and closing ---- */
 
 static struct MHD_Daemon *
 mhd_start(struct http_server *server, int fd)
@@ -167,6 +250,7 @@ server_stop(struct http_server *server)
 
 	uv_close((uv_handle_t *)&server->poll, on_handle_closed);
 	uv_close((uv_handle_t *)&server->timer, on_handle_closed);
+	uv_close((uv_handle_t *)&server->deadline, on_handle_closed);
 	TAILQ_FOREACH(r, &server->requests, link)
 	{
 		if (r->suspended)
@@ -223,9 +307,11 @@ server_watch(struct http_server *server, struct reason *why)
 		return reason_set(why, LATENTD_ERR_IO,
 		    "cannot watch the HTTP server's descriptor");
 	uv_timer_init(server->loop, &server->timer);
+	uv_timer_init(server->loop, &server->deadline);
 	server->poll.data = server;
 	server->timer.data = server;
-	server->handles_n = 2;
+	server->deadline.data = server;
+	server->handles_n = 3;
 	uv_poll_start(&server->poll, UV_READABLE, on_poll);
 	return LATENTD_OK;
 }
@@ -245,6 +331,7 @@ http_server_open(uv_loop_t *loop, const struct http_options *options,
 	server->loop = loop;
 	server->options = *options;
 	TAILQ_INIT(&server->requests);
+	TAILQ_INIT(&server->exchanges);
 	snprintf(server->too_large, sizeof(server->too_large),
 	    "{\"error\": \"the body is larger than %" PRIu64
 	    " bytes, the limit of this server\"}",

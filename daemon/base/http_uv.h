@@ -21,26 +21,58 @@ struct http_request;
 struct http_options {
 	const char *listen; /* "127.0.0.1:8377", "[::1]:0" */
 	/*
-	 * Larger requests get 413 and are never stored.  A body that is only a
-	 * little larger is read and dropped first, because a client that is
-	 * still sending when the connection closes never sees the reply.
+	 * Larger requests get 413 and are never stored.  What a refused
+	 * request sends is read and dropped first, up to this limit and 64 MiB,
+	 * because a client that is still sending when the connection closes
+	 * never sees the reply; one that waits for 100 Continue is answered at
+	 * once.
 	 */
 	uint64_t max_body_bytes;
 	unsigned idle_timeout_s; /* silent connections are closed */
+	/* How long receiving one request, from its connection's last reply or
+	 * its beginning, and sending one reply may take; 0: for ever. */
+	unsigned exchange_timeout_s;
 	unsigned max_connections;
+	/*
+	 * on_headers(request, arg), may be NULL: its headers are there, its
+	 * body is not.  http_reply() inside the call refuses it: on_request()
+	 * then is not called.
+	 */
+	void (*on_headers)(struct http_request *request, void *arg);
+	/*
+	 * on_hold(request, bytes, arg), may be NULL: ${bytes} more of memory
+	 * are wanted for its body: what was announced, or the next piece of a
+	 * body of unknown length.  Returns whether it may have them; if not,
+	 * it was refused with http_reply() inside the call.
+	 */
+	bool (*on_hold)(struct http_request *request, size_t bytes, void *arg);
 	/*
 	 * on_request(request, arg): the request is complete.  Answer it now or
 	 * later with http_reply(), exactly once; until then ${request} and the
-	 * strings and bytes it gives stay valid.  A peer that hangs up
-	 * meanwhile is not noticed: the reply then goes nowhere.
+	 * strings and bytes it gives stay valid.
 	 */
 	void (*on_request)(struct http_request *request, void *arg);
+	/*
+	 * on_hangup(request, arg), may be NULL: the peer of an unanswered
+	 * request has hung up, or will send no more.  ${request} stays valid
+	 * and must be answered all the same.  At most once, never from inside
+	 * on_request().
+	 */
+	void (*on_hangup)(struct http_request *request, void *arg);
 	/*
 	 * on_gone(request, arg), may be NULL: the connection of an unanswered
 	 * request is closed (server stopping).  ${request} is invalid after
 	 * the call and must not be answered.
 	 */
 	void (*on_gone)(struct http_request *request, void *arg);
+	/*
+	 * on_end(user, whole, arg), may be NULL: the request with this
+	 * http_user() is over: its reply has left (${whole}) or its connection
+	 * is gone, be it answered or not.  Once for every request that
+	 * on_headers() was called for, after on_gone(); not for those whose
+	 * user is NULL.  Its reply's body may be needed a little longer.
+	 */
+	void (*on_end)(void *user, bool whole, void *arg);
 	void *arg;
 };
 
@@ -82,6 +114,15 @@ const char *http_method(const struct http_request *request);
 const char *http_path(const struct http_request *request);
 const char *http_header(const struct http_request *request, const char *name);
 const void *http_body(const struct http_request *request, size_t *bytes);
+
+/* http_body_free(request): the body is not needed any more, although the
+ * request is not answered yet. */
+void http_body_free(struct http_request *request);
+
+/* http_set_user(request, user) / http_user(request): something of the owner's
+ * that goes with the request; NULL at first. */
+void http_set_user(struct http_request *request, void *user);
+void *http_user(const struct http_request *request);
 
 /*
  * http_query_each(request, each, arg): call ${each} for every decoded query

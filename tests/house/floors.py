@@ -24,7 +24,7 @@ RECORDS = (
 # The stages, and what else stands on their floor.
 STAGES = (
     "ingress", "gateway", "queue", "transfer", "finish", "outbox", "publish",
-    "spool", "metrics", "drain", "joblog",
+    "spool", "metrics", "drain", "joblog", "probe",
 )
 
 GROUND = {"include", "proto"}

@@ -86,8 +86,8 @@ Test(dispatch, an_endpoint_gets_no_more_requests_than_it_may)
 	fixture_turn(&x);
 	cr_assert_eq(x.started_n, 5);
 	cr_assert_eq(ep->requests_n, 5);
-	cr_assert_eq(ep->good_n, 1);
-	cr_assert_eq(ep->bad_n, 1);
+	cr_assert_eq(ep->outcomes_n[LATENTD_OK], 1);
+	cr_assert_eq(endpoint_bad_n(ep), 1);
 	cr_assert_str_eq(ep->last_error.text, "part 0");
 	finish_all();
 }

@@ -16,6 +16,7 @@ struct fixture {
 	size_t available_n, dropped_n, room_n;
 	struct producer *available; /* the last one told of */
 	char dropped[16][LATENTD_MAX_NAME_BYTES + 1];
+	unsigned acked_n;
 	unsigned next_key;
 };
 
@@ -40,6 +41,15 @@ on_dropped(const struct job *job, const char *reason, void *arg)
 }
 
 static void
+on_acked(const struct job *job, void *arg)
+{
+	struct fixture *x = arg;
+
+	cr_assert_neq(job->tag, 0);
+	x->acked_n++;
+}
+
+static void
 on_room(void *arg)
 {
 	struct fixture *x = arg;
@@ -54,6 +64,7 @@ open_outbox(struct fixture *x, uint64_t keep_ms)
 	    .keep_ms = keep_ms,
 	    .on_available = on_available,
 	    .on_dropped = on_dropped,
+	    .on_acked = on_acked,
 	    .on_room = on_room,
 	    .arg = x};
 
@@ -131,6 +142,7 @@ Test(outbox, an_acknowledged_result_is_gone_and_gives_its_room_back)
 	cr_assert_eq(x.f.jobs.result_bytes, 3);
 	cr_assert_eq(outbox_take(x.o, x.p, 1), job);
 	outbox_ack(x.o, x.p, job->tag);
+	cr_assert_eq(x.acked_n, 1);
 	cr_assert_eq(outbox_kept_n(x.o), 0);
 	cr_assert_eq(x.f.jobs.n, 0);
 	cr_assert_eq(x.f.jobs.result_bytes, 0);
@@ -319,6 +331,7 @@ Test(outbox, results_may_be_taken_from_inside_the_news_of_them)
 	    .keep_ms = LONG_MS,
 	    .on_available = on_available_take,
 	    .on_dropped = on_dropped,
+	    .on_acked = on_acked,
 	    .on_room = on_room};
 	struct outbox_options here = options;
 	struct fixture x;

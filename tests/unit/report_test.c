@@ -207,7 +207,7 @@ Test(report, the_list_of_producers_is_bounded_and_their_number_is_not)
 Test(report, an_error_in_any_letters_leaves_the_report_whole)
 {
 	static char long_text[600];
-	struct verdict verdict = {.retry = false};
+	struct attempt attempt = {.job = NULL};
 	struct endpoint *ep;
 	json_t *root;
 
@@ -215,9 +215,9 @@ Test(report, an_error_in_any_letters_leaves_the_report_whole)
 	ep = fixture_endpoint(&x, "gpu", "sdxl", LATENTD_DECODE, 3);
 	for (size_t i = 0; i + 4 < sizeof(long_text); i += 3)
 		memcpy(long_text + i, "\xe7\x8c\xab", 3);
-	reason_set(&verdict.reason, LATENTD_ERR_ENDPOINT, "\x1b[31m\xff\"\\ %s",
-	    long_text);
-	endpoint_judge(ep, &verdict);
+	reason_set(&attempt.verdict.reason, LATENTD_ERR_ENDPOINT,
+	    "\x1b[31m\xff\"\\ %s", long_text);
+	endpoint_judge(ep, &attempt);
 	root = report("running");
 	cr_assert_eq(json_array_size(json_object_get(root, "endpoints")), 1);
 	json_decref(root);

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Asks endpoints whether they answer, as long as nobody knows or they did not:
+ * GET /health at the endpoint's origin.  An endpoint that answers is left in
+ * peace, so that one that sleeps when idle can.  Loop thread.
+ */
+#ifndef DAEMON_PROBE_H
+#define DAEMON_PROBE_H
+
+#include <stdbool.h>
+
+#include <uv.h>
+
+struct curl_uv;
+struct endpoint;
+struct probe;
+
+/* For one question; from the first, doubling, to the next. */
+#define PROBE_TIMEOUT_MS 5000
+#define PROBE_FIRST_MS 1000u
+#define PROBE_MOST_MS 60000u
+
+/* probe_open(loop, curl): NULL when memory is out.  ${curl} must stay open
+ * longer. */
+struct probe *probe_open(uv_loop_t *loop, struct curl_uv *curl);
+
+/* probe_add(p, endpoint): false when memory is out.  ${endpoint} must live
+ * longer. */
+bool probe_add(struct probe *p, struct endpoint *endpoint);
+
+/* probe_look(p): an endpoint's health may have changed: ask those that do not
+ * answer, when it is their time.  NULL is a no-op. */
+void probe_look(struct probe *p);
+
+/* probe_close(p): questions that are under way are broken off.  NULL is a
+ * no-op. */
+void probe_close(struct probe *p);
+
+#endif
