@@ -66,7 +66,7 @@ refuse_token(struct http_request *http)
 		? "Authorization is missing, must be \"Bearer TOKEN\" with "
 		  "the token of the daemon's http_token_file"
 		: "the token in Authorization is wrong");
-	call_refuse(http, 401, &why, "WWW-Authenticate", "Bearer");
+	gateway_answer_error(http, 401, &why, "WWW-Authenticate", "Bearer");
 }
 
 /* ---- paths ---- */
@@ -131,7 +131,7 @@ refuse_path(struct http_request *http)
 	    "there is no %.64s here, must be POST /MODEL or /encode/MODEL "
 	    "(%s), GET /healthz, /readyz, /status or /metrics",
 	    http_path(http), model_names());
-	call_refuse(http, 404, &why, NULL, NULL);
+	gateway_answer_error(http, 404, &why, NULL, NULL);
 }
 
 static void
@@ -142,7 +142,7 @@ refuse_method(struct http_request *http, const char *allow)
 	reason_set(&why, LATENTD_ERR_INVALID,
 	    "the method is %.16s, must be %s for %.64s", http_method(http),
 	    allow, http_path(http));
-	call_refuse(http, 405, &why, "Allow", allow);
+	gateway_answer_error(http, 405, &why, "Allow", allow);
 }
 
 /* ---- requests ---- */
@@ -164,7 +164,7 @@ on_headers(struct http_request *http, void *arg)
 	else if (path == PATH_MODEL && strcmp(http_method(http), "POST") != 0)
 		refuse_method(http, "POST");
 	else if (path == PATH_MODEL)
-		call_begin(g, http, task, model);
+		gateway_call_begin(g, http, task, model);
 }
 
 static bool
@@ -175,11 +175,11 @@ on_hold(struct http_request *http, size_t bytes, void *arg)
 
 	(void)arg;
 	if (call != NULL)
-		return call_hold(call, bytes);
+		return gateway_call_hold(call, bytes);
 	reason_set(&why, LATENTD_ERR_TOO_LARGE,
 	    "%s of %.64s has a body, must have none", http_method(http),
 	    http_path(http));
-	call_refuse(http, 413, &why, NULL, NULL);
+	gateway_answer_error(http, 413, &why, NULL, NULL);
 	return false;
 }
 
@@ -191,7 +191,7 @@ reply_ready(struct gateway *g, struct http_request *http)
 	if (g->sinks.ready(&why, g->sinks.arg) == LATENTD_OK)
 		reply_text(http, 200, "text/plain", strdup("ready\n"));
 	else
-		call_refuse(http, 503, &why, NULL, NULL);
+		gateway_answer_error(http, 503, &why, NULL, NULL);
 }
 
 static void
@@ -219,7 +219,7 @@ on_request(struct http_request *http, void *arg)
 		return;
 	case PATH_UNKNOWN:
 	case PATH_MODEL:
-		call_read(http_user(http));
+		gateway_call_read(http_user(http));
 		return;
 	}
 }
@@ -231,14 +231,14 @@ on_hangup(struct http_request *http, void *arg)
 
 	(void)arg;
 	if (call != NULL)
-		call_hangup(call);
+		gateway_call_hangup(call);
 }
 
 static void
 on_end(void *user, bool whole, void *arg)
 {
 	(void)arg;
-	call_over(user, whole);
+	gateway_answer_over(user, whole);
 }
 
 /* ---- opening and closing ---- */
@@ -298,7 +298,7 @@ void
 gateway_ended(struct gateway *g, struct job *job)
 {
 	(void)g;
-	call_ended(job->call);
+	gateway_call_ended(job->call);
 }
 
 bool

@@ -2,10 +2,9 @@
 /*
  * One libcurl easy handle per attempt.  The body is posted from the producer's
  * message and the reply written into the message that goes out, so a payload
- * is never copied between nng and curl.  Nothing about a reply is believed:
- * length, type and shape are checked here, its content by finish.
+ * is never copied between nng and curl.
  */
-#include "transfer.h"
+#include "transfer_private.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -15,12 +14,9 @@
 
 #include "base/curl_uv.h"
 #include "base/msgbuf.h"
-#include "endpoint.h"
 #include "latentd/version.h"
-#include "tensor.h"
 
 #define ERROR_BODY_BYTES 8192u
-#define HEADER_VALUE_BYTES 256u
 #define IDLE_HANDLES_MAX 32u
 
 struct transfers {
@@ -30,22 +26,6 @@ struct transfers {
 	void *arg;
 	CURL *idle[IDLE_HANDLES_MAX];
 	size_t idle_n;
-};
-
-struct transfer {
-	struct transfers *ts;
-	struct attempt *attempt;
-	CURL *easy;
-	struct curl_slist *headers;
-	nng_msg *reply;
-	size_t front_bytes;
-	bool too_large; /* more came than can be right */
-	bool no_memory;
-	char content_type[HEADER_VALUE_BYTES];
-	char shape[HEADER_VALUE_BYTES];
-	char dtype[HEADER_VALUE_BYTES];
-	char url[LATENTD_MAX_URL_BYTES + REMOTE_QUERY_BYTES];
-	char error[CURL_ERROR_SIZE];
 };
 
 struct transfers *
@@ -201,160 +181,7 @@ on_body(char *data, size_t size, size_t n, void *arg)
 	return bytes;
 }
 
-/* ---- the verdict ---- */
-
-static bool
-is_transient_status(long status)
-{
-	return status == 408 || status == 425 || status == 429 || status >= 500;
-}
-
-/* A 400 for want of memory is the endpoint's trouble, not the job's. */
-static bool
-is_out_of_memory(const char *text)
-{
-	return strcasestr(text, "out of memory") != NULL ||
-	    strcasestr(text, "CUDA error") != NULL;
-}
-
-/*
- * Blot out the endpoint's token where the endpoint repeats it, as debugging
- * proxies do; at the end of ${text}, where it may be cut off, its beginning
- * counts.
- */
-static void
-hide_token(const struct endpoint *ep, char *text)
-{
-	const size_t bytes = strlen(text);
-	const char *token;
-	size_t token_bytes;
-
-	if (ep->authorization == NULL)
-		return;
-	/* "Authorization: Bearer TOKEN" */
-	token = strrchr(ep->authorization, ' ') + 1;
-	token_bytes = strlen(token);
-	for (size_t i = 0; i < bytes; i++) {
-		size_t n = bytes - i < token_bytes ? bytes - i : token_bytes;
-
-		if ((n == token_bytes || n >= 8) &&
-		    memcmp(text + i, token, n) == 0)
-			memset(text + i, '*', n);
-	}
-}
-
-static void
-judge_status(struct transfer *t, struct verdict *v)
-{
-	const char *name = t->attempt->endpoint->name;
-	struct reason said = {.text = "no explanation"};
-	enum latentd_err err = LATENTD_ERR_REFUSED;
-	curl_off_t after_s = 0;
-
-	if (t->reply != NULL && nng_msg_len(t->reply) > t->front_bytes)
-		remote_error_text(
-		    (uint8_t *)nng_msg_body(t->reply) + t->front_bytes,
-		    nng_msg_len(t->reply) - t->front_bytes, &said);
-	hide_token(t->attempt->endpoint, said.text);
-	v->retry =
-	    is_transient_status(v->http_status) || is_out_of_memory(said.text);
-	if (v->retry)
-		err = LATENTD_ERR_ENDPOINT;
-	curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &after_s);
-	if (after_s > 0)
-		v->retry_after_ms =
-		    after_s > 3600 ? 3600000 : (uint32_t)after_s * 1000;
-	if (v->http_status == 401 || v->http_status == 403)
-		reason_set(&v->reason, LATENTD_ERR_DENIED,
-		    "endpoint %s answered HTTP %ld (%.200s): check its "
-		    "token_file",
-		    name, v->http_status, said.text);
-	else if (v->http_status >= 300 && v->http_status < 400)
-		reason_set(&v->reason, err,
-		    "endpoint %s answered HTTP %ld: "
-		    "redirects are not followed; configure the final URL",
-		    name, v->http_status);
-	else
-		reason_set(&v->reason, err,
-		    "endpoint %s answered HTTP %ld: "
-		    "%.300s",
-		    name, v->http_status, said.text);
-}
-
-static void
-judge_curl(struct transfer *t, CURLcode code, struct verdict *v)
-{
-	enum latentd_err err = LATENTD_ERR_ENDPOINT;
-
-	v->retry = true;
-	if (code == CURLE_COULDNT_CONNECT ||
-	    code == CURLE_COULDNT_RESOLVE_HOST ||
-	    code == CURLE_COULDNT_RESOLVE_PROXY)
-		err = LATENTD_ERR_UNREACHABLE;
-	else if (code == CURLE_OPERATION_TIMEDOUT)
-		err = LATENTD_ERR_TIMEOUT;
-	else if (code == CURLE_OUT_OF_MEMORY || t->no_memory)
-		err = LATENTD_ERR_MEMORY;
-	else if (code == CURLE_PEER_FAILED_VERIFICATION ||
-	    code == CURLE_URL_MALFORMAT)
-		v->retry = false;
-	reason_set(&v->reason, err, "endpoint %s: %s",
-	    t->attempt->endpoint->name,
-	    t->error[0] != '\0' ? t->error : curl_easy_strerror(code));
-}
-
-static void
-judge(struct transfer *t, CURLcode code, struct verdict *v)
-{
-	struct attempt *a = t->attempt;
-	const struct remote_expect *expect = &a->job->expect;
-	struct reason why;
-	size_t bytes = 0;
-
-	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &v->http_status);
-	if (t->reply != NULL)
-		bytes = nng_msg_len(t->reply) - t->front_bytes;
-	if (v->http_status == 200 && t->too_large) {
-		v->retry = true;
-		reason_set(&v->reason, LATENTD_ERR_ENDPOINT,
-		    "endpoint %s sent "
-		    "more than the %" PRIu64 " bytes that such a reply can "
-		    "have",
-		    a->endpoint->name, expect->max_bytes);
-		return;
-	}
-	if (code != CURLE_OK && !(t->too_large && v->http_status >= 300)) {
-		judge_curl(t, code, v);
-		return;
-	}
-	if (v->http_status != 200) {
-		judge_status(t, v);
-		return;
-	}
-	if (bytes == 0) {
-		v->retry = true;
-		reason_set(&v->reason, LATENTD_ERR_ENDPOINT,
-		    "endpoint %s answered HTTP 200 without a body",
-		    a->endpoint->name);
-		return;
-	}
-	hide_token(a->endpoint, t->content_type);
-	hide_token(a->endpoint, t->shape);
-	hide_token(a->endpoint, t->dtype);
-	if (remote_check_head(expect,
-		t->content_type[0] != '\0' ? t->content_type : NULL,
-		t->shape[0] != '\0' ? t->shape : NULL,
-		t->dtype[0] != '\0' ? t->dtype : NULL, bytes, &a->tensor,
-		&why) != LATENTD_OK) {
-		v->retry = true;
-		reason_set(&v->reason, LATENTD_ERR_ENDPOINT, "endpoint %s: %s",
-		    a->endpoint->name, why.text);
-		return;
-	}
-	v->reason = (struct reason){.err = LATENTD_OK};
-	a->reply = t->reply;
-	t->reply = NULL;
-}
+/* ---- the end ---- */
 
 /* What curl counted; for metrics. */
 static void
@@ -382,7 +209,7 @@ on_done(CURL *easy, CURLcode code, void *arg)
 	assert(t->easy == easy);
 	attempt->ended_ns = uv_hrtime();
 	measure(t);
-	judge(t, code, &attempt->verdict);
+	transfer_judge(t, code, &attempt->verdict);
 	transfer_free(t);
 	ts->on_done(attempt, ts->arg);
 }
