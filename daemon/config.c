@@ -50,6 +50,15 @@ static const struct key queue_keys[] = {
     {"jobs", config_value_jobs, false},
     {"bytes", config_value_bytes, false},
     {"keep_s", config_value_keep_s, false},
+    {"remember_s", config_value_remember_s, false},
+    {"age_s", config_value_age_s, false},
+    {"producer_jobs", config_value_producer_jobs, false},
+    {"producer_bytes", config_value_producer_bytes, false},
+};
+static const struct key producer_keys[] = {
+    {"weight", config_value_own_weight, false},
+    {"jobs", config_value_own_jobs, false},
+    {"bytes", config_value_own_bytes, false},
 };
 static const struct key endpoint_keys[] = {
     {"model", config_value_model, false},
@@ -93,6 +102,10 @@ keys_of(const char *section, size_t *n)
 		*n = N(queue_keys);
 		return queue_keys;
 	}
+	if (strncmp(section, "producer ", 9) == 0) {
+		*n = N(producer_keys);
+		return producer_keys;
+	}
 	if (strncmp(section, "endpoint ", 9) == 0) {
 		*n = N(endpoint_keys);
 		return endpoint_keys;
@@ -101,7 +114,7 @@ keys_of(const char *section, size_t *n)
 }
 
 static bool
-is_endpoint_name(const char *name)
+is_name(const char *name)
 {
 	size_t n = strlen(name);
 
@@ -113,6 +126,51 @@ is_endpoint_name(const char *name)
 	return n > 0 && n <= LATENTD_MAX_NAME_BYTES;
 }
 
+static bool
+check_name(struct reading *r, const char *kind, const char *name)
+{
+	struct reason what;
+
+	if (is_name(name))
+		return true;
+	reason_set(&what, LATENTD_ERR_INVALID,
+	    "%s name \"%s\" must be 1 to %u of A-Z a-z 0-9 . _ -", kind, name,
+	    LATENTD_MAX_NAME_BYTES);
+	fail_at(r, r->line, &what);
+	return false;
+}
+
+static void
+begin_producer(struct reading *r, const char *name)
+{
+	struct config *c = r->config;
+	struct producer_rule *more;
+	struct reason what = {.err = LATENTD_OK};
+
+	if (!check_name(r, "producer", name))
+		return;
+	for (size_t i = 0; i < c->producers_n; i++) {
+		if (strcmp(c->producers[i].name, name) == 0)
+			reason_set(&what, LATENTD_ERR_INVALID,
+			    "section [producer %s] appears twice", name);
+	}
+	more = c->producers_n < CONFIG_PRODUCERS_MAX
+	    ? reallocarray(c->producers, c->producers_n + 1, sizeof(*more))
+	    : NULL;
+	if (more == NULL)
+		reason_set(&what, LATENTD_ERR_INVALID, "more than %u producers",
+		    CONFIG_PRODUCERS_MAX);
+	else
+		c->producers = more;
+	if (what.err != LATENTD_OK) {
+		fail_at(r, r->line, &what);
+		return;
+	}
+	more += c->producers_n++;
+	memset(more, 0, sizeof(*more));
+	snprintf(more->name, sizeof(more->name), "%s", name);
+}
+
 static void
 begin_endpoint(struct reading *r, const char *name)
 {
@@ -120,14 +178,8 @@ begin_endpoint(struct reading *r, const char *name)
 	struct config_endpoint *more;
 	struct reason what;
 
-	if (!is_endpoint_name(name)) {
-		reason_set(&what, LATENTD_ERR_INVALID,
-		    "endpoint name \"%s\" "
-		    "must be 1 to %u of A-Z a-z 0-9 . _ -",
-		    name, LATENTD_MAX_NAME_BYTES);
-		fail_at(r, r->line, &what);
+	if (!check_name(r, "endpoint", name))
 		return;
-	}
 	for (size_t i = 0; i < c->endpoints_n; i++) {
 		if (strcmp(c->endpoints[i].name, name) != 0)
 			continue;
@@ -159,7 +211,7 @@ static void
 begin_section(struct reading *r, const char *section)
 {
 	static const char *const sections[] = {
-	    "daemon", "queue", "endpoint NAME"};
+	    "daemon", "queue", "producer NAME", "endpoint NAME"};
 	struct reason what;
 	size_t n;
 
@@ -171,6 +223,10 @@ begin_section(struct reading *r, const char *section)
 	}
 	if (strncmp(section, "endpoint ", 9) == 0) {
 		begin_endpoint(r, section + 9);
+		return;
+	}
+	if (strncmp(section, "producer ", 9) == 0) {
+		begin_producer(r, section + 9);
 		return;
 	}
 	if (r->had[section[0] == 'q']) {
@@ -348,6 +404,8 @@ config_read(const char *path, struct config **config, struct reason *why)
 	r.config->jobs = 10000;
 	r.config->bytes = UINT64_C(2) << 30;
 	r.config->keep_s = 3600;
+	r.config->remember_s = 600;
+	r.config->age_s = 60;
 	r.config->drain_s = 60;
 	bad_line = ini_parse_stream(on_line, &r, on_key, &r);
 	if (!r.failed && (bad_line != 0 || ferror(r.file))) {
@@ -385,6 +443,7 @@ config_destroy(struct config *c)
 	if (c->http_token != NULL)
 		explicit_bzero(c->http_token, strlen(c->http_token));
 	free(c->http_token);
+	free(c->producers);
 	free(c->endpoints);
 	free(c);
 }
@@ -407,9 +466,23 @@ config_print(const struct config *c, FILE *out)
 		fprintf(out, "http_token_file = %s\n", c->http_token_file);
 	fprintf(out,
 	    "drain_s = %u\n\n[queue]\njobs = %llu\nbytes = %llu\n"
-	    "keep_s = %llu\n",
+	    "keep_s = %llu\nremember_s = %llu\nage_s = %llu\n"
+	    "producer_jobs = %llu\nproducer_bytes = %llu\n",
 	    c->drain_s, (unsigned long long)c->jobs,
-	    (unsigned long long)c->bytes, (unsigned long long)c->keep_s);
+	    (unsigned long long)c->bytes, (unsigned long long)c->keep_s,
+	    (unsigned long long)c->remember_s, (unsigned long long)c->age_s,
+	    (unsigned long long)c->producer.jobs_max,
+	    (unsigned long long)c->producer.bytes_max);
+	for (size_t i = 0; i < c->producers_n; i++) {
+		const struct producer_rule *rule = &c->producers[i];
+
+		fprintf(out,
+		    "\n[producer %s]\nweight = %u\njobs = %llu\n"
+		    "bytes = %llu\n",
+		    rule->name, rule->bounds.weight,
+		    (unsigned long long)rule->bounds.jobs_max,
+		    (unsigned long long)rule->bounds.bytes_max);
+	}
 	for (size_t i = 0; i < c->endpoints_n; i++) {
 		const struct config_endpoint *ep = &c->endpoints[i];
 

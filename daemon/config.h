@@ -8,10 +8,12 @@
 #include <stdio.h>
 
 #include "model.h"
+#include "producer.h"
 #include "reason.h"
 
 #define CONFIG_LISTEN_MAX 4u
 #define CONFIG_ENDPOINTS_MAX 256u
+#define CONFIG_PRODUCERS_MAX 256u
 #define CONFIG_PATH_BYTES 4096u
 
 struct config_endpoint {
@@ -42,6 +44,12 @@ struct config {
 	uint64_t jobs;
 	uint64_t bytes;
 	uint64_t keep_s;
+	uint64_t remember_s;
+	uint64_t age_s; /* 0: jobs stay in their class */
+	struct producer_bounds producer; /* of those without a section */
+	/* [producer NAME]; zeroes are filled in from ${producer} */
+	struct producer_rule *producers;
+	size_t producers_n;
 	/* [endpoint NAME] */
 	struct config_endpoint *endpoints;
 	size_t endpoints_n;

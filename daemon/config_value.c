@@ -245,6 +245,65 @@ CONFIG_VALUE(keep_s)
 	    &config->keep_s, why);
 }
 
+CONFIG_VALUE(remember_s)
+{
+	(void)ep;
+	return read_number("remember_s", value, 0, UINT64_C(30) * 86400, false,
+	    &config->remember_s, why);
+}
+
+CONFIG_VALUE(age_s)
+{
+	(void)ep;
+	return read_number(
+	    "age_s", value, 0, 86400, false, &config->age_s, why);
+}
+
+CONFIG_VALUE(producer_jobs)
+{
+	(void)ep;
+	return read_number("producer_jobs", value, 1, 10000000, false,
+	    &config->producer.jobs_max, why);
+}
+
+CONFIG_VALUE(producer_bytes)
+{
+	(void)ep;
+	return read_number("producer_bytes", value, UINT64_C(1) << 20,
+	    UINT64_C(1) << 44, true, &config->producer.bytes_max, why);
+}
+
+static struct producer_bounds *
+last_producer(struct config *config)
+{
+	return &config->producers[config->producers_n - 1].bounds;
+}
+
+CONFIG_VALUE(own_jobs)
+{
+	(void)ep;
+	return read_number("jobs", value, 1, 10000000, false,
+	    &last_producer(config)->jobs_max, why);
+}
+
+CONFIG_VALUE(own_bytes)
+{
+	(void)ep;
+	return read_number("bytes", value, UINT64_C(1) << 20, UINT64_C(1) << 44,
+	    true, &last_producer(config)->bytes_max, why);
+}
+
+CONFIG_VALUE(own_weight)
+{
+	uint64_t n = 0;
+	enum latentd_err err;
+
+	(void)ep;
+	err = read_number("weight", value, 1, 1000, false, &n, why);
+	last_producer(config)->weight = (unsigned)n;
+	return err;
+}
+
 CONFIG_VALUE(model)
 {
 	(void)config;
@@ -364,12 +423,37 @@ CONFIG_VALUE(http_token_file)
 	    &config->http_token, why);
 }
 
+/* A producer may take a quarter, so that one that never collects leaves room
+ * for the others. */
+static void
+bound_producers(struct config *c)
+{
+	struct producer_bounds *all = &c->producer;
+
+	all->weight = 1;
+	if (all->jobs_max == 0)
+		all->jobs_max = (c->jobs + 3) / 4;
+	if (all->bytes_max == 0)
+		all->bytes_max = c->bytes / 4;
+	for (size_t i = 0; i < c->producers_n; i++) {
+		struct producer_bounds *own = &c->producers[i].bounds;
+
+		if (own->jobs_max == 0)
+			own->jobs_max = all->jobs_max;
+		if (own->bytes_max == 0)
+			own->bytes_max = all->bytes_max;
+		if (own->weight == 0)
+			own->weight = all->weight;
+	}
+}
+
 enum latentd_err
 config_value_defaults(struct config *c, struct reason *why)
 {
 	if (c->listen_n == 0)
 		snprintf(c->listen[c->listen_n++], LATENTD_MAX_URL_BYTES,
 		    "ipc:///run/latentd/latentd.sock");
+	bound_producers(c);
 	if (c->events == 0 || c->events_listen[0] != '\0')
 		return LATENTD_OK;
 	if (strncmp(c->listen[0], "ipc://", 6) != 0)

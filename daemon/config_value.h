@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How the value of each key is read; for config.c.  Each fails with a sentence
- * that names the key, what stands there and what would be right.
+ * that names the key, what stands there and what would be right.  Those of a
+ * [producer NAME], own_*, go to the last one in ${config}.
  */
 #ifndef DAEMON_CONFIG_VALUE_H
 #define DAEMON_CONFIG_VALUE_H
@@ -22,6 +23,13 @@ CONFIG_VALUE(drain_s);
 CONFIG_VALUE(jobs);
 CONFIG_VALUE(bytes);
 CONFIG_VALUE(keep_s);
+CONFIG_VALUE(remember_s);
+CONFIG_VALUE(age_s);
+CONFIG_VALUE(producer_jobs);
+CONFIG_VALUE(producer_bytes);
+CONFIG_VALUE(own_jobs);
+CONFIG_VALUE(own_bytes);
+CONFIG_VALUE(own_weight);
 CONFIG_VALUE(model);
 CONFIG_VALUE(task);
 CONFIG_VALUE(url);

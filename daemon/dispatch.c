@@ -21,8 +21,7 @@ struct dispatch {
 	uv_idle_t idle;
 	struct jobs *jobs;
 	struct dispatch_sinks sinks;
-	uint64_t result_bytes_max;
-	uint64_t expected_bytes; /* of the active jobs' results */
+	struct dispatch_options options;
 	struct endpoint **endpoints;
 	size_t endpoints_n;
 	struct lane **lanes;
@@ -30,8 +29,8 @@ struct dispatch {
 };
 
 struct dispatch *
-dispatch_open(uv_loop_t *loop, struct jobs *jobs, uint64_t result_bytes_max,
-    const struct dispatch_sinks *sinks)
+dispatch_open(uv_loop_t *loop, struct jobs *jobs,
+    const struct dispatch_options *options, const struct dispatch_sinks *sinks)
 {
 	struct dispatch *d = calloc(1, sizeof(*d));
 
@@ -39,7 +38,7 @@ dispatch_open(uv_loop_t *loop, struct jobs *jobs, uint64_t result_bytes_max,
 		return NULL;
 	d->jobs = jobs;
 	d->sinks = *sinks;
-	d->result_bytes_max = result_bytes_max;
+	d->options = *options;
 	uv_idle_init(loop, &d->idle);
 	d->idle.data = d;
 	return d;
@@ -58,6 +57,7 @@ dispatch_close(struct dispatch *d)
 		return;
 	for (size_t i = 0; i < d->lanes_n; i++) {
 		assert(TAILQ_EMPTY(&d->lanes[i]->begun));
+		order_fini(&d->lanes[i]->waiting);
 		free(d->lanes[i]->endpoints);
 		free(d->lanes[i]);
 	}
@@ -92,7 +92,7 @@ lane_get(struct dispatch *d, const struct model *model, enum latentd_task task)
 		return NULL;
 	lane->model = model;
 	lane->task = task;
-	TAILQ_INIT(&lane->waiting);
+	order_init(&lane->waiting, d->options.age_ms);
 	TAILQ_INIT(&lane->begun);
 	if (!append((void ***)&d->lanes, &d->lanes_n, lane)) {
 		free(lane);
@@ -110,8 +110,11 @@ dispatch_add(struct dispatch *d, struct endpoint *endpoint)
 		endpoint_destroy(endpoint);
 		return false;
 	}
-	return lane != NULL &&
-	    append((void ***)&lane->endpoints, &lane->endpoints_n, endpoint);
+	if (lane == NULL ||
+	    !append((void ***)&lane->endpoints, &lane->endpoints_n, endpoint))
+		return false;
+	lane->slots_n += endpoint->parallel;
+	return true;
 }
 
 struct lane *
@@ -127,17 +130,19 @@ dispatch_lane(
 
 /* ---- the end of a job ---- */
 
-static uint64_t
-expected_bytes_of(const struct job *job)
+/* ${job} is in no slot any more, nor will be. */
+static void
+leave_active(struct job *job)
 {
-	return job->expect.max_bytes * job->parts_n;
+	job->lane->active_n--;
+	job->lane->active_px -= job->cost_px;
 }
 
 static void
 end(struct dispatch *d, struct job *job)
 {
 	assert(job->running_n == 0);
-	d->expected_bytes -= expected_bytes_of(job);
+	leave_active(job);
 	d->sinks.ended(job, d->sinks.arg);
 	dispatch_kick(d);
 }
@@ -178,7 +183,7 @@ settle(struct dispatch *d, struct job *job)
 		return;
 	}
 	if (job->retry_at_ns != 0) {
-		d->expected_bytes -= expected_bytes_of(job);
+		leave_active(job);
 		d->sinks.retry(job, d->sinks.arg);
 	}
 }
@@ -204,6 +209,8 @@ on_good(struct job *job, struct attempt *a)
 	struct part *part = &job->parts[a->part];
 
 	part->state = PART_DONE;
+	lane_note(job->lane, a->ended_ns - a->started_ns,
+	    job->cost_px / job->parts_n);
 	part->reply = a->reply;
 	part->file_bytes = a->file_bytes;
 	part->files_n = a->files_n;
@@ -299,7 +306,6 @@ dispatch_cancel(struct dispatch *d, struct job *job, const struct reason *why)
 		return;
 	leave_begun(job);
 	job->failing = true;
-	job->cancelled = true;
 	job->reason = *why;
 	abort_attempts(d, job);
 	settle(d, job);
@@ -359,21 +365,28 @@ start_part(struct dispatch *d, struct job *job, struct endpoint *ep)
 static bool
 results_fit(const struct dispatch *d)
 {
-	return d->jobs->result_bytes + d->expected_bytes < d->result_bytes_max;
+	return d->jobs->result_bytes + d->jobs->expected_bytes <
+	    d->options.result_bytes_max;
 }
 
 static struct job *
 next_job(struct dispatch *d, struct lane *lane)
 {
-	struct job *job = TAILQ_FIRST(&lane->begun);
+	struct reason why;
+	struct job *job;
 
+	while ((job = TAILQ_FIRST(&lane->begun)) != NULL && job_is_late(job)) {
+		job_late_reason(job, &why);
+		dispatch_cancel(d, job, &why);
+	}
 	if (job != NULL || !results_fit(d))
 		return job;
 	job = d->sinks.pop(lane, d->sinks.arg);
 	if (job == NULL)
 		return NULL;
 	job_move(d->jobs, job, JOB_ACTIVE);
-	d->expected_bytes += expected_bytes_of(job);
+	lane->active_n++;
+	lane->active_px += job->cost_px;
 	TAILQ_INSERT_TAIL(&lane->begun, job, link);
 	return job;
 }

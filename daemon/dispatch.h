@@ -14,7 +14,8 @@ struct dispatch;
 #define DISPATCH_FAILURES_MAX 5u
 
 struct dispatch_sinks {
-	/* Pop the next QUEUED job of a lane, or NULL. */
+	/* Pop the next QUEUED job of a lane whose deadline has not passed, or
+	 * NULL. */
 	struct job *(*pop)(struct lane *lane, void *arg);
 	/* Start an attempt; false: its verdict says why not. */
 	bool (*start)(struct attempt *attempt, void *arg);
@@ -27,13 +28,17 @@ struct dispatch_sinks {
 	void *arg;
 };
 
-/*
- * dispatch_open(loop, jobs, result_bytes_max, sinks): without endpoints.
- * ${result_bytes_max}: while results of that size wait for their producers,
- * nothing new is started.  NULL when memory is out.
- */
+struct dispatch_options {
+	/* While results of that size wait for their producers, nothing new is
+	 * started. */
+	uint64_t result_bytes_max;
+	uint64_t age_ms; /* see order.h */
+};
+
+/* dispatch_open(loop, jobs, options, sinks): without endpoints.  NULL when
+ * memory is out. */
 struct dispatch *dispatch_open(uv_loop_t *loop, struct jobs *jobs,
-    uint64_t result_bytes_max, const struct dispatch_sinks *sinks);
+    const struct dispatch_options *options, const struct dispatch_sinks *sinks);
 
 /* dispatch_close(d): no job may be active; frees endpoints and lanes. */
 void dispatch_close(struct dispatch *d);

@@ -26,9 +26,11 @@ struct gateway_sinks {
 	    const struct model *model, enum latentd_task task, void *arg);
 	/* Whether a job with so many bytes may come, or so many bytes more of
 	 * a body that is being received. */
-	struct job_busy (*busy)(size_t bytes, void *arg);
-	/* Take a NEW job; gateway_ended() gives it back. */
-	void (*accept)(struct job *job, void *arg);
+	struct job_busy (*busy)(
+	    const struct producer *producer, uint64_t bytes, void *arg);
+	/* Take a NEW job, which gateway_ended() gives back; false when memory
+	 * is out. */
+	bool (*accept)(struct job *job, void *arg);
 	/* End an open job with a reason. */
 	void (*cancel)(struct job *job, const struct reason *why, void *arg);
 	/* Documents, malloc'd: JSON, and Prometheus' text. */
@@ -42,7 +44,8 @@ struct gateway_sinks {
 	enum latentd_err (*ready)(struct reason *why, void *arg);
 	/* The reply of a job that ended at ${finished_ns} has left (whole) or
 	 * was given up; the result's memory is free. */
-	void (*sent)(uint64_t finished_ns, bool whole, void *arg);
+	void (*sent)(struct producer *producer, uint64_t finished_ns,
+	    bool whole, void *arg);
 	/* The last worker has ended: gateway_working() is false again. */
 	void (*rested)(void *arg);
 	void *arg;

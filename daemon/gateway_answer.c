@@ -100,6 +100,7 @@ status_of(enum latentd_err err, long endpoint_status)
 		    ? (unsigned)endpoint_status
 		    : 502;
 	case LATENTD_ERR_TIMEOUT:
+	case LATENTD_ERR_EXPIRED:
 		return 504;
 	case LATENTD_ERR_ENDPOINT:
 	case LATENTD_ERR_UNREACHABLE:
@@ -128,7 +129,9 @@ release_body(struct call *c)
 	c->http = NULL;
 	free(c->owned);
 	c->owned = NULL;
-	jobs_hold_input(c->gateway->jobs, c->body_held_bytes, 0);
+	if (c->body_held_bytes > 0)
+		jobs_hold_input(
+		    c->gateway->jobs, c->producer, c->body_held_bytes, 0);
 	c->body_held_bytes = 0;
 }
 
@@ -186,7 +189,7 @@ answer_good(struct call *c)
 	else
 		bytes = c->json_bytes;
 	c->result_held_bytes = bytes;
-	jobs_hold_result(g->jobs, 0, bytes);
+	jobs_hold_result(g->jobs, c->producer, 0, bytes);
 	c->finished_ns = job->finished_ns;
 	g->sending_n++;
 	add_header(&h, "Content-Type",
@@ -231,9 +234,11 @@ gateway_answer_over(struct call *c, bool whole)
 	assert(c->job == NULL);
 	release_body(c);
 	if (c->finished_ns != 0) {
-		jobs_hold_result(g->jobs, c->result_held_bytes, 0);
+		jobs_hold_result(g->jobs, c->producer, c->result_held_bytes, 0);
 		g->sending_n--;
-		g->sinks.sent(c->finished_ns, whole, g->sinks.arg);
+		g->sinks.sent(c->producer, c->finished_ns, whole, g->sinks.arg);
 	}
+	if (c->producer != NULL)
+		producers_release(&g->jobs->producers, c->producer);
 	free(c);
 }

@@ -90,46 +90,30 @@ gateway_call_ended(struct call *c)
 
 /* ---- the job ---- */
 
-static struct producer *
-find_producer(struct call *c)
-{
-	const struct text name = {c->producer, strlen(c->producer)};
-	const struct text none = {"", 0};
-	struct producer_identity identity;
-
-	producer_identity(PRODUCER_HTTP_UID, name, none, &identity);
-	return producers_get(&c->gateway->jobs->producers, &identity);
-}
-
 static void
 start_job(struct call *c, struct lane *lane)
 {
 	struct gateway *g = c->gateway;
-	struct producer *producer = find_producer(c);
 	char key[LATENTD_MAX_NAME_BYTES];
 	struct text key_text = {key, 0};
-	enum latentd_err err;
 
-	if (producer == NULL) {
-		reason_set(&c->why, LATENTD_ERR_BUSY,
-		    "the daemon serves %u producers and takes no more",
-		    PRODUCERS_MAX);
-		gateway_answer_busy(c, GATEWAY_RETRY_MS);
-		return;
-	}
-	producers_hold(producer);
 	key_text.bytes =
 	    (size_t)snprintf(key, sizeof(key), "http-%" PRIu64, ++g->keys_n);
-	err = intake_job(
-	    &c->intake, g->jobs, producer, key_text, &c->job, &c->why);
-	producers_release(&g->jobs->producers, producer);
-	if (err != LATENTD_OK) {
+	c->intake.priority = c->priority;
+	c->intake.deadline_ms = c->deadline_ms;
+	if (intake_job(&c->intake, g->jobs, c->producer, key_text, &c->job,
+		&c->why) != LATENTD_OK) {
 		gateway_answer_busy(c, GATEWAY_RETRY_MS);
 		return;
 	}
 	c->job->lane = lane;
 	c->job->call = c;
-	g->sinks.accept(c->job, g->sinks.arg);
+	if (g->sinks.accept(c->job, g->sinks.arg))
+		return;
+	job_destroy(g->jobs, c->job);
+	c->job = NULL;
+	reason_set(&c->why, LATENTD_ERR_MEMORY, "the daemon is out of memory");
+	gateway_answer_busy(c, GATEWAY_RETRY_MS);
 }
 
 static void
@@ -159,8 +143,8 @@ consider(struct call *c)
 	if (c->owned != NULL) {
 		/* JSON has served its turn. */
 		http_body_free(c->http);
-		jobs_hold_input(
-		    g->jobs, c->body_held_bytes, c->intake.payload_bytes);
+		jobs_hold_input(g->jobs, c->producer, c->body_held_bytes,
+		    c->intake.payload_bytes);
 		c->body_held_bytes = c->intake.payload_bytes;
 	}
 	if (c->hungup) {
@@ -170,7 +154,7 @@ consider(struct call *c)
 		return;
 	}
 	/* Its bytes are held already. */
-	busy = g->sinks.busy(0, g->sinks.arg);
+	busy = g->sinks.busy(c->producer, 0, g->sinks.arg);
 	if (busy.reason != NULL) {
 		refuse_busy(c, &busy);
 		return;
@@ -256,13 +240,13 @@ gateway_call_hold(struct call *c, size_t bytes)
 
 	if (is_json(c))
 		bytes *= JSON_WEIGHT;
-	busy = g->sinks.busy(bytes, g->sinks.arg);
+	busy = g->sinks.busy(c->producer, bytes, g->sinks.arg);
 	if (busy.reason != NULL) {
 		refuse_busy(c, &busy);
 		return false;
 	}
-	jobs_hold_input(
-	    g->jobs, c->body_held_bytes, c->body_held_bytes + bytes);
+	jobs_hold_input(g->jobs, c->producer, c->body_held_bytes,
+	    c->body_held_bytes + bytes);
 	c->body_held_bytes += bytes;
 	return true;
 }
@@ -286,10 +270,12 @@ is_name(const char *text)
 	return n > 0 && n <= LATENTD_MAX_NAME_BYTES && text[n] == '\0';
 }
 
+/* Find the producer whose name a header may give, and hold it. */
 static enum latentd_err
 read_producer(struct call *c)
 {
 	const char *name = http_header(c->http, "X-Latentd-Producer");
+	struct producer_identity identity;
 
 	if (name == NULL)
 		name = "http";
@@ -298,8 +284,47 @@ read_producer(struct call *c)
 		    "X-Latentd-Producer is \"%.80s\", but must be 1 to %u of "
 		    "A-Z a-z 0-9 . _ -",
 		    name, LATENTD_MAX_NAME_BYTES);
-	snprintf(c->producer, sizeof(c->producer), "%s", name);
+	producer_identity(PRODUCER_HTTP_UID, (struct text){name, strlen(name)},
+	    (struct text){"", 0}, &identity);
+	c->producer = producers_get(&c->gateway->jobs->producers, &identity);
+	if (c->producer == NULL)
+		return reason_set(&c->why, LATENTD_ERR_BUSY,
+		    "the daemon serves %u producers and takes no more",
+		    PRODUCERS_MAX);
+	producers_hold(c->producer);
 	return LATENTD_OK;
+}
+
+static enum latentd_err
+read_priority(struct call *c)
+{
+	const char *name = http_header(c->http, "X-Latentd-Priority");
+
+	if (name == NULL || priority_find(name, &c->priority))
+		return LATENTD_OK;
+	return reason_set(&c->why, LATENTD_ERR_INVALID,
+	    "X-Latentd-Priority is \"%.80s\", but must be urgent, high, normal "
+	    "or low",
+	    name);
+}
+
+static enum latentd_err
+read_deadline(struct call *c)
+{
+	const char *text = http_header(c->http, "X-Latentd-Deadline-Ms");
+	size_t n;
+
+	if (text == NULL)
+		return LATENTD_OK;
+	n = strspn(text, "0123456789");
+	if (n > 0 && n <= 9 && text[n] == '\0')
+		c->deadline_ms = strtoull(text, NULL, 10);
+	if (c->deadline_ms > 0 && c->deadline_ms <= LATENTD_MAX_DEADLINE_MS)
+		return LATENTD_OK;
+	return reason_set(&c->why, LATENTD_ERR_INVALID,
+	    "X-Latentd-Deadline-Ms is \"%.80s\", but must be a whole number "
+	    "from 1 to %u",
+	    text, LATENTD_MAX_DEADLINE_MS);
 }
 
 void
@@ -323,8 +348,11 @@ gateway_call_begin(struct gateway *g, struct http_request *http,
 	remote_request_init(&c->request, task, model);
 	remote_request_headers(&c->request, http_header(http, "Content-Type"),
 	    http_header(http, "Accept"));
-	if (read_producer(c) == LATENTD_OK)
+	if (read_producer(c) == LATENTD_OK && read_priority(c) == LATENTD_OK &&
+	    read_deadline(c) == LATENTD_OK)
 		http_query_each(http, on_param, c);
-	if (c->why.err != LATENTD_OK)
+	if (c->why.err == LATENTD_ERR_BUSY)
+		gateway_answer_busy(c, GATEWAY_RETRY_MS);
+	else if (c->why.err != LATENTD_OK)
 		gateway_answer_refuse(c, 400);
 }

@@ -29,7 +29,9 @@ struct call {
 	struct job *job; /* while one exists for it */
 	bool hungup;
 	uv_work_t work; /* reading or writing */
-	char producer[LATENTD_MAX_NAME_BYTES + 1];
+	struct producer *producer; /* held; NULL: refused before */
+	enum latentd_priority priority;
+	uint64_t deadline_ms; /* 0: none */
 	size_t body_held_bytes; /* of input, in the books */
 	size_t result_held_bytes; /* of results, in the books */
 	uint64_t finished_ns; /* of the result that leaves */

@@ -14,6 +14,8 @@
 #include "latentd/version.h"
 #include "reply.h"
 
+#define BUSY_RETRY_MAX_MS 60000u
+
 struct ingress {
 	struct jobs *jobs;
 	uint64_t instance;
@@ -78,13 +80,14 @@ on_hello(struct ingress *in, struct door_request *request,
 }
 
 static void
-reply_accepted(
-    struct ingress *in, struct door_request *request, const struct job *job)
+reply_accepted(struct ingress *in, struct door_request *request,
+    const struct job *job, uint64_t estimated_wait_ms)
 {
 	struct message_accepted m = {.instance = in->instance,
 	    .id = job->id,
 	    .state = job->state,
-	    .position = in->sinks.position(job, in->sinks.arg)};
+	    .position = in->sinks.position(job, in->sinks.arg),
+	    .estimated_wait_ms = estimated_wait_ms};
 
 	door_reply(request, reply_create(MESSAGE_ACCEPTED, &m, NULL, 0));
 }
@@ -95,9 +98,52 @@ reply_busy(struct ingress *in, struct door_request *request,
 {
 	struct message_busy m = {.instance = in->instance,
 	    .reason = {busy->reason, strlen(busy->reason)},
-	    .retry_after_ms = busy->retry_after_ms};
+	    .retry_after_ms = busy->retry_after_ms,
+	    .estimated_wait_ms = busy->estimated_wait_ms};
 
 	door_reply(request, reply_create(MESSAGE_BUSY, &m, NULL, 0));
+}
+
+/* What speaks against taking the job that ${s} asks for; true: answered. */
+static bool
+refuse_new(struct ingress *in, struct door_request *request,
+    const struct message_submit *s, const struct message_frame *frame,
+    const struct producer *producer, struct intake *intake, struct lane **lane,
+    uint64_t *estimate_ms)
+{
+	struct job_busy busy = in->sinks.busy(
+	    producer, nng_msg_len(door_message(request)), in->sinks.arg);
+	struct reason why;
+
+	if (intake_read(s, frame->body, frame->body_bytes, intake, &why) !=
+	    LATENTD_OK) {
+		reject(request, &why);
+		return true;
+	}
+	*lane = in->sinks.lane(intake->model, intake->task, in->sinks.arg);
+	if (*lane == NULL) {
+		reason_set(&why, LATENTD_ERR_MODEL,
+		    "no endpoint is configured "
+		    "to %s for model \"%s\"",
+		    task_name(intake->task), intake->model->name);
+		reject(request, &why);
+		return true;
+	}
+	*estimate_ms =
+	    in->sinks.estimate(*lane, producer, intake, in->sinks.arg);
+	if (busy.reason == NULL && s->refuse_late &&
+	    *estimate_ms > s->deadline_ms) {
+		in->sinks.late(in->sinks.arg);
+		busy.reason = "deadline";
+		busy.retry_after_ms = *estimate_ms - s->deadline_ms;
+		if (busy.retry_after_ms > BUSY_RETRY_MAX_MS)
+			busy.retry_after_ms = BUSY_RETRY_MAX_MS;
+	}
+	if (busy.reason == NULL)
+		return false;
+	busy.estimated_wait_ms = *estimate_ms;
+	reply_busy(in, request, &busy);
+	return true;
 }
 
 static void
@@ -105,31 +151,15 @@ on_new_job(struct ingress *in, struct door_request *request,
     const struct message_submit *s, const struct message_frame *frame,
     struct producer *producer)
 {
-	struct job_busy busy =
-	    in->sinks.busy(nng_msg_len(door_message(request)), in->sinks.arg);
+	uint64_t estimate_ms;
 	struct reason why;
 	struct intake intake;
 	struct lane *lane;
 	struct job *job;
 
-	if (busy.reason != NULL) {
-		reply_busy(in, request, &busy);
+	if (refuse_new(
+		in, request, s, frame, producer, &intake, &lane, &estimate_ms))
 		return;
-	}
-	if (intake_read(s, frame->body, frame->body_bytes, &intake, &why) !=
-	    LATENTD_OK) {
-		reject(request, &why);
-		return;
-	}
-	lane = in->sinks.lane(intake.model, intake.task, in->sinks.arg);
-	if (lane == NULL) {
-		reason_set(&why, LATENTD_ERR_MODEL,
-		    "no endpoint is configured "
-		    "to %s for model \"%s\"",
-		    task_name(intake.task), intake.model->name);
-		reject(request, &why);
-		return;
-	}
 	if (intake_job(&intake, in->jobs, producer, s->key, &job, &why) !=
 	    LATENTD_OK) {
 		reject(request, &why);
@@ -137,8 +167,27 @@ on_new_job(struct ingress *in, struct door_request *request,
 	}
 	job_hold(in->jobs, job, door_take_message(request));
 	job->lane = lane;
-	in->sinks.accept(job, in->sinks.arg);
-	reply_accepted(in, request, job);
+	if (!in->sinks.accept(job, in->sinks.arg)) {
+		job_destroy(in->jobs, job);
+		reason_set(
+		    &why, LATENTD_ERR_MEMORY, "the daemon is out of memory");
+		reject(request, &why);
+		return;
+	}
+	if (s->cancel_on_disconnect)
+		job_own(in->jobs, job, door_peer(request).pipe);
+	reply_accepted(in, request, job, estimate_ms);
+}
+
+/* Its key was seen: the same job, wherever it is. */
+static void
+on_known_job(struct ingress *in, struct door_request *request,
+    const struct message_submit *s, struct job *job)
+{
+	if (s->cancel_on_disconnect && job->owner_pipe != 0)
+		job_own(in->jobs, job, door_peer(request).pipe);
+	reply_accepted(
+	    in, request, job, in->sinks.estimate_known(job, in->sinks.arg));
 }
 
 /* Find or make the producer and hold it; NULL: rejected already. */
@@ -164,6 +213,24 @@ hold_producer(struct ingress *in, struct door_request *request,
 	return producer;
 }
 
+/* The job was collected and acknowledged already; true: answered. */
+static bool
+refuse_remembered(struct ingress *in, struct door_request *request,
+    const struct message_submit *s, const struct producer *producer)
+{
+	uint64_t id = in->sinks.remembered(producer, s->key, in->sinks.arg);
+	struct reason why;
+
+	if (id == 0)
+		return false;
+	reason_set(&why, LATENTD_ERR_COLLECTED,
+	    "the result of key \"%.*s\", job %llu, was collected and "
+	    "acknowledged already; a new job needs a new key",
+	    (int)s->key.bytes, s->key.at, (unsigned long long)id);
+	reject(request, &why);
+	return true;
+}
+
 static void
 on_submit(struct ingress *in, struct door_request *request,
     const struct message_submit *s, const struct message_frame *frame)
@@ -176,24 +243,50 @@ on_submit(struct ingress *in, struct door_request *request,
 		return;
 	/* The same key is the same job, however often it arrives. */
 	if ((job = jobs_by_key(producer, s->key)) != NULL)
-		reply_accepted(in, request, job);
-	else
+		on_known_job(in, request, s, job);
+	else if (!refuse_remembered(in, request, s, producer))
 		on_new_job(in, request, s, frame, producer);
 	producers_release(&in->jobs->producers, producer);
+}
+
+/*
+ * Who asks for results under a name that is known with another secret only has
+ * the wrong secret; without this it would wait for results for ever.
+ */
+static bool
+refuse_stranger(struct ingress *in, struct door_request *request,
+    struct text name, struct text secret)
+{
+	struct producer_identity identity;
+	struct reason why;
+
+	identify(request, name, secret, &identity);
+	if (!producers_stranger(&in->jobs->producers, &identity))
+		return false;
+	reason_set(&why, LATENTD_ERR_DENIED,
+	    "producer \"%.*s\" has another secret than the one given",
+	    (int)name.bytes, name.at);
+	reject(request, &why);
+	return true;
 }
 
 static void
 on_collect(struct ingress *in, struct door_request *request,
     const struct message_collect *c)
 {
-	struct producer *producer =
-	    hold_producer(in, request, c->producer, c->secret);
+	struct producer *producer;
+	uint64_t unknown_acks = 0;
 
+	if (refuse_stranger(in, request, c->producer, c->secret))
+		return;
+	producer = hold_producer(in, request, c->producer, c->secret);
 	if (producer == NULL)
 		return;
 	for (size_t i = 0; i < c->acks_n; i++)
-		in->sinks.ack(producer, c->acks[i], in->sinks.arg);
-	in->sinks.collect(request, producer, c->wait_ms, in->sinks.arg);
+		unknown_acks +=
+		    !in->sinks.ack(producer, c->acks[i], in->sinks.arg);
+	in->sinks.collect(
+	    request, producer, c->wait_ms, unknown_acks, in->sinks.arg);
 	producers_release(&in->jobs->producers, producer);
 }
 
@@ -247,6 +340,8 @@ on_cancel(struct ingress *in, struct door_request *request,
 		reject(request, &why);
 		return;
 	}
+	if (refuse_stranger(in, request, c->producer, c->secret))
+		return;
 	if ((job = find_own_job(in, request, c)) == NULL) {
 		reject_unknown(request, c);
 		return;

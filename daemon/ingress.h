@@ -3,7 +3,7 @@
 #define DAEMON_INGRESS_H
 
 #include "base/door.h"
-#include "job.h"
+#include "intake.h"
 
 struct ingress;
 
@@ -11,15 +11,28 @@ struct ingress_sinks {
 	/* The lane of a model and task, or NULL. */
 	struct lane *(*lane)(
 	    const struct model *model, enum latentd_task task, void *arg);
-	/* Whether a job with such a message may come. */
-	struct job_busy (*busy)(size_t message_bytes, void *arg);
-	/* Take a NEW job. */
-	void (*accept)(struct job *job, void *arg);
+	/* Whether a job of so many bytes may come. */
+	struct job_busy (*busy)(
+	    const struct producer *producer, uint64_t bytes, void *arg);
+	/* A job was refused since it would be late. */
+	void (*late)(void *arg);
+	/* About how long until the result of a new job, or of one that is
+	 * there; 0: not known. */
+	uint64_t (*estimate)(const struct lane *lane,
+	    const struct producer *producer, const struct intake *intake,
+	    void *arg);
+	uint64_t (*estimate_known)(const struct job *job, void *arg);
+	/* Take a NEW job; false when memory is out. */
+	bool (*accept)(struct job *job, void *arg);
 	size_t (*position)(const struct job *job, void *arg);
-	/* Take a COLLECT: acknowledgements, then the wait for a result. */
-	void (*ack)(struct producer *producer, uint64_t tag, void *arg);
+	/* The id of an acknowledged job of that key, or 0. */
+	uint64_t (*remembered)(
+	    const struct producer *producer, struct text key, void *arg);
+	/* Take a COLLECT: acknowledgements, then the wait for a result.  An
+	 * acknowledgement returns false when its tag hits nothing. */
+	bool (*ack)(struct producer *producer, uint64_t tag, void *arg);
 	void (*collect)(struct door_request *request, struct producer *producer,
-	    uint64_t wait_ms, void *arg);
+	    uint64_t wait_ms, uint64_t unknown_acks, void *arg);
 	/* End an open job of the producer's. */
 	void (*cancel)(struct job *job, void *arg);
 	/* The services offered, for WELCOME, and the report, malloc'd JSON. */

@@ -13,6 +13,8 @@
 #include "base/png_write.h"
 #include "tensor.h"
 
+#define MS_NS 1000000u
+
 static enum latentd_err
 read_metadata(struct intake *in, struct reason *why)
 {
@@ -215,6 +217,25 @@ read_encode(
 	return remote_expect(&in->remote, NULL, &in->expect, why);
 }
 
+/* The pixels of all pictures, which is what a job costs its producer. */
+static void
+set_cost(struct intake *in)
+{
+	const struct latentd_tensor *t = &in->expect.tensor;
+	uint64_t px = 1;
+
+	if (in->task == LATENTD_DECODE) {
+		px = (uint64_t)in->geo.batch * in->geo.frames *
+		    in->geo.height_px * in->geo.width_px;
+	} else {
+		/* The latent that comes back: all but its channels. */
+		for (uint32_t i = 0; i < t->ndim; i++)
+			px *= i != 1 ? t->shape[i] : 1;
+		px *= (uint64_t)in->model->spatial * in->model->spatial;
+	}
+	in->cost_px = px > 0 ? px : 1;
+}
+
 enum latentd_err
 intake_read(const struct message_submit *s, const uint8_t *body,
     size_t body_bytes, struct intake *in, struct reason *why)
@@ -244,8 +265,17 @@ intake_read(const struct message_submit *s, const uint8_t *body,
 		return err;
 	set_scaling(in, s->space);
 	set_reply(in);
-	return s->task == LATENTD_DECODE ? read_decode(in, s, why)
-					 : read_encode(in, s, why);
+	err = s->task == LATENTD_DECODE ? read_decode(in, s, why)
+					: read_encode(in, s, why);
+	if (err != LATENTD_OK)
+		return err;
+	set_cost(in);
+	in->priority = s->priority;
+	in->deadline_ms = s->deadline_ms;
+	if (s->refuse_late && s->deadline_ms == 0)
+		return reason_set(why, LATENTD_ERR_INVALID,
+		    "field \"refuse_late\" needs \"deadline_ms\"");
+	return LATENTD_OK;
 }
 
 /* ---- a request of the remote contract ---- */
@@ -317,6 +347,7 @@ intake_remote(const struct remote_request *req, const void *payload,
 	in->geo = in->expect.geo;
 	in->output = output_of(req, &in->expect);
 	set_plain(in);
+	set_cost(in);
 	return LATENTD_OK;
 }
 
@@ -341,7 +372,11 @@ intake_job(const struct intake *in, struct jobs *jobs,
 	job->payload_bytes = in->payload_bytes;
 	job->metadata = in->metadata;
 	job->metadata_bytes = in->metadata_bytes;
+	job->cost_px = in->cost_px;
+	job->class = job_class(in->priority);
 	job->submitted_ns = uv_hrtime();
+	if (in->deadline_ms > 0)
+		job->deadline_ns = job->submitted_ns + in->deadline_ms * MS_NS;
 	*out = job;
 	return LATENTD_OK;
 }

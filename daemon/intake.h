@@ -11,6 +11,9 @@ struct intake {
 	enum latentd_task task;
 	enum latentd_output output;
 	struct geometry geo; /* decode: pictures of the whole job */
+	uint64_t cost_px; /* of all pictures, frames counted; at least 1 */
+	enum latentd_priority priority;
+	uint64_t deadline_ms; /* 0: none */
 	size_t parts_n;
 	struct remote_request remote; /* of one part */
 	struct remote_expect expect; /* of one part */

@@ -9,20 +9,112 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <uv.h>
+
 #include "base/msgbuf.h"
 
 /* allowed[from] has bit ${to} set for every step a job may take. */
 static const unsigned allowed[JOB_STATE_COUNT] = {
     [JOB_NEW] = 1u << JOB_QUEUED,
-    [JOB_QUEUED] = 1u << JOB_ACTIVE | 1u << JOB_CANCELLED | 1u << JOB_FAILED,
+    [JOB_QUEUED] = 1u << JOB_ACTIVE | 1u << JOB_CANCELLED | 1u << JOB_FAILED |
+	1u << JOB_EXPIRED,
     [JOB_ACTIVE] = 1u << JOB_QUEUED | 1u << JOB_DONE | 1u << JOB_FAILED |
-	1u << JOB_CANCELLED,
+	1u << JOB_CANCELLED | 1u << JOB_EXPIRED,
 };
 
 static bool
 is_open(enum job_state state)
 {
 	return state == JOB_QUEUED || state == JOB_ACTIVE;
+}
+
+void
+jobs_init(struct jobs *jobs,
+    void (*on_move)(const struct job *job, enum job_state from, void *arg),
+    void *arg)
+{
+	memset(jobs, 0, sizeof(*jobs));
+	TAILQ_INIT(&jobs->owned);
+	jobs->on_move = on_move;
+	jobs->arg = arg;
+}
+
+unsigned
+job_class(enum latentd_priority priority)
+{
+	static const unsigned classes[] = {[LATENTD_URGENT] = 0,
+	    [LATENTD_HIGH] = 1,
+	    [LATENTD_NORMAL] = 2,
+	    [LATENTD_LOW] = 3};
+
+	return classes[priority];
+}
+
+bool
+job_is_late(const struct job *j)
+{
+	return j->deadline_ns != 0 && j->deadline_ns <= uv_hrtime();
+}
+
+void
+job_late_reason(const struct job *j, struct reason *why)
+{
+	uint64_t given_ms = (j->deadline_ns - j->submitted_ns) / 1000000u;
+
+	if (j->attempts_n == 0)
+		reason_set(why, LATENTD_ERR_EXPIRED,
+		    "not begun within its deadline of %llu ms",
+		    (unsigned long long)given_ms);
+	else if (j->reason.err == LATENTD_OK)
+		reason_set(why, LATENTD_ERR_EXPIRED,
+		    "not done within its deadline of %llu ms, after %u "
+		    "requests",
+		    (unsigned long long)given_ms, j->attempts_n);
+	else
+		reason_set(why, LATENTD_ERR_EXPIRED,
+		    "not done within its deadline of %llu ms, after %u "
+		    "requests; the last failure: %.300s",
+		    (unsigned long long)given_ms, j->attempts_n,
+		    j->reason.text);
+}
+
+enum job_state
+job_end_state(const struct reason *why)
+{
+	switch ((int)why->err) {
+	case LATENTD_OK:
+		return JOB_DONE;
+	case LATENTD_ERR_CANCELLED:
+		return JOB_CANCELLED;
+	case LATENTD_ERR_EXPIRED:
+		return JOB_EXPIRED;
+	default:
+		return JOB_FAILED;
+	}
+}
+
+uint64_t
+job_expected_bytes(const struct job *j)
+{
+	return j->expect.max_bytes * j->parts_n;
+}
+
+/* A job that has ended, or is destroyed, leaves the lists of open ones. */
+static void
+disown(struct jobs *jobs, struct job *j)
+{
+	if (j->owner_pipe != 0)
+		TAILQ_REMOVE(&jobs->owned, j, owned_link);
+	j->owner_pipe = 0;
+}
+
+void
+job_own(struct jobs *jobs, struct job *j, uint32_t pipe)
+{
+	assert(is_open(j->state) && pipe != 0);
+	disown(jobs, j);
+	j->owner_pipe = pipe;
+	TAILQ_INSERT_TAIL(&jobs->owned, j, owned_link);
 }
 
 enum latentd_err
@@ -66,7 +158,8 @@ job_destroy(struct jobs *jobs, struct job *j)
 {
 	struct producer *producer = j->producer;
 
-	assert(j->magic == JOB_MAGIC && j->running_n == 0);
+	assert(j->magic == JOB_MAGIC && j->running_n == 0 && j->share == NULL);
+	disown(jobs, j);
 	job_release_input(jobs, j);
 	job_drop_result(jobs, j);
 	for (size_t i = 0; i < j->parts_n; i++)
@@ -83,6 +176,13 @@ job_destroy(struct jobs *jobs, struct job *j)
 	free(j);
 }
 
+static void
+expect(struct jobs *jobs, struct job *j, uint64_t bytes)
+{
+	jobs->expected_bytes += bytes;
+	j->producer->expected_bytes += bytes;
+}
+
 void
 job_move(struct jobs *jobs, struct job *j, enum job_state to)
 {
@@ -91,11 +191,16 @@ job_move(struct jobs *jobs, struct job *j, enum job_state to)
 	assert(j->magic == JOB_MAGIC && (allowed[from] & 1u << to) != 0);
 	jobs->state_n[from]--;
 	jobs->state_n[to]++;
+	if (to == JOB_ACTIVE)
+		expect(jobs, j, job_expected_bytes(j));
+	if (from == JOB_ACTIVE)
+		expect(jobs, j, 0 - job_expected_bytes(j));
 	if (!is_open(from) && is_open(to))
 		j->producer->open_n++;
 	if (is_open(from) && !is_open(to)) {
 		j->producer->open_n--;
 		jobs->ended_n[to]++;
+		disown(jobs, j);
 	}
 	j->state = to;
 	jobs->on_move(j, from, jobs->arg);
@@ -107,6 +212,7 @@ job_hold(struct jobs *jobs, struct job *j, nng_msg *msg)
 	assert(j->message == NULL);
 	j->message = msg;
 	jobs->input_bytes += nng_msg_len(msg);
+	j->producer->input_bytes += nng_msg_len(msg);
 }
 
 void
@@ -114,6 +220,7 @@ job_release_input(struct jobs *jobs, struct job *j)
 {
 	if (j->message != NULL) {
 		jobs->input_bytes -= nng_msg_len(j->message);
+		j->producer->input_bytes -= nng_msg_len(j->message);
 		nng_msg_free(j->message);
 	}
 	j->message = NULL;
@@ -121,17 +228,22 @@ job_release_input(struct jobs *jobs, struct job *j)
 }
 
 void
-jobs_hold_input(struct jobs *jobs, size_t before, size_t now)
+jobs_hold_input(
+    struct jobs *jobs, struct producer *producer, size_t before, size_t now)
 {
-	assert(jobs->input_bytes >= before);
+	assert(jobs->input_bytes >= before && producer->input_bytes >= before);
 	jobs->input_bytes = jobs->input_bytes - before + now;
+	producer->input_bytes = producer->input_bytes - before + now;
 }
 
 void
-jobs_hold_result(struct jobs *jobs, size_t before, size_t now)
+jobs_hold_result(
+    struct jobs *jobs, struct producer *producer, size_t before, size_t now)
 {
-	assert(jobs->result_bytes >= before);
+	assert(
+	    jobs->result_bytes >= before && producer->result_bytes >= before);
 	jobs->result_bytes = jobs->result_bytes - before + now;
+	producer->result_bytes = producer->result_bytes - before + now;
 }
 
 nng_msg *
@@ -141,6 +253,7 @@ job_take_result(struct jobs *jobs, struct job *j)
 
 	assert(result != NULL);
 	jobs->result_bytes -= j->result_bytes;
+	j->producer->result_bytes -= j->result_bytes;
 	j->result = NULL;
 	j->result_bytes = 0;
 	return result;
@@ -152,6 +265,7 @@ job_drop_result(struct jobs *jobs, struct job *j)
 	if (j->result != NULL) {
 		nng_msg_free(j->result);
 		jobs->result_bytes -= j->result_bytes;
+		j->producer->result_bytes -= j->result_bytes;
 	}
 	free(j->file_bytes);
 	j->result = NULL;
@@ -211,6 +325,7 @@ job_gather(struct jobs *jobs, struct job *j)
 	if (j->result != NULL) {
 		j->result_bytes = nng_msg_len(j->result) - job_front_bytes(j);
 		jobs->result_bytes += j->result_bytes;
+		j->producer->result_bytes += j->result_bytes;
 	}
 	if (err != LATENTD_OK)
 		job_drop_result(jobs, j);

@@ -47,6 +47,7 @@ struct job {
 	UT_hash_handle by_id;
 	TAILQ_ENTRY(job) link;
 	TAILQ_ENTRY(job) kept_link; /* outbox.c's */
+	TAILQ_ENTRY(job) owned_link; /* while in jobs.owned */
 
 	/* What to do; fixed by ingress. */
 	struct lane *lane; /* its model and task; dispatch.c's */
@@ -60,6 +61,19 @@ struct job {
 	size_t payload_bytes;
 	const uint8_t *metadata;
 	size_t metadata_bytes;
+	uint64_t cost_px; /* pixels of all its pictures, frames counted */
+	uint64_t deadline_ns; /* 0: none */
+	bool deadline_watched; /* deadline.c's */
+	RB_ENTRY(job) by_deadline;
+	uint32_t owner_pipe; /* it ends with this connection; 0: with none */
+
+	/* Its place among those that wait; order.c's. */
+	unsigned class; /* 0 goes first; lower with age */
+	uint64_t class_since_ns;
+	struct share *share;
+	uint64_t place;
+	RB_ENTRY(job) in_share;
+	TAILQ_ENTRY(job) by_age;
 
 	/* How far it is. */
 	size_t parts_n;
@@ -68,7 +82,6 @@ struct job {
 	size_t running_n;
 	unsigned attempts_n; /* requests made, all parts together */
 	unsigned failures_n; /* failed ones since the last success */
-	bool cancelled; /* asked for while attempts ran */
 	bool failing; /* ends as soon as no attempt runs */
 	uint64_t retry_at_ns; /* not before; 0: at once */
 	uint64_t submitted_ns;
@@ -88,19 +101,22 @@ struct job {
 	struct latentd_tensor tensor;
 
 	/* Delivery; outbox.c's. */
+	uint64_t kept_since_ns;
 	uint64_t tag;
 	UT_hash_handle by_tag;
 	uint32_t lease_pipe; /* 0: not leased */
 	uint64_t lease_until_ns;
 };
 
-/* Why a job cannot be taken now. */
+/* Why a job cannot be taken now; protocol.md §5. */
 struct job_busy {
 	const char *reason; /* NULL: there is room */
 	uint64_t retry_after_ms;
+	uint64_t estimated_wait_ms; /* were there room; 0: not known */
 };
 
 #define JOB_MAGIC 0x6a6f6231u
+#define JOB_CLASSES 4u
 
 /* All jobs of the daemon: found by id and key, counted by state and bytes. */
 struct jobs {
@@ -112,10 +128,17 @@ struct jobs {
 	uint64_t ended_n[JOB_STATE_COUNT]; /* since the start */
 	uint64_t input_bytes; /* messages and bodies held */
 	uint64_t result_bytes; /* results and replies held */
+	uint64_t expected_bytes; /* what active jobs may bring */
+	struct job_list owned; /* open ones that end with a connection */
 	/* on_move(job, from, arg) after each change of state. */
 	void (*on_move)(const struct job *job, enum job_state from, void *arg);
 	void *arg;
 };
+
+/* jobs_init(jobs, on_move, arg): empty books. */
+void jobs_init(struct jobs *jobs,
+    void (*on_move)(const struct job *job, enum job_state from, void *arg),
+    void *arg);
 
 /*
  * job_create(jobs, producer, key, parts_n, why): a NEW job, findable by id and
@@ -132,6 +155,25 @@ void job_destroy(struct jobs *jobs, struct job *job);
  * the table in job.c allows it. */
 void job_move(struct jobs *jobs, struct job *job, enum job_state to);
 
+/* job_own(jobs, job, pipe): let an open job end with the connection ${pipe}. */
+void job_own(struct jobs *jobs, struct job *job, uint32_t pipe);
+
+/* job_class(priority): the class in which a job of ${priority} begins. */
+unsigned job_class(enum latentd_priority priority);
+
+/*
+ * job_is_late(job): its deadline has passed, so nothing is sent for it any more.
+ * job_late_reason(job, why): EXPIRED, and the sentence.
+ */
+bool job_is_late(const struct job *job);
+void job_late_reason(const struct job *job, struct reason *why);
+
+/* job_end_state(why): the state in which a job ends for ${why}. */
+enum job_state job_end_state(const struct reason *why);
+
+/* job_expected_bytes(job): what its result may take at the most. */
+uint64_t job_expected_bytes(const struct job *job);
+
 /*
  * job_hold(jobs, job, msg): give the job its SUBMIT message.
  * job_release_input(jobs, job): free it, when no attempt needs it any more.
@@ -140,12 +182,14 @@ void job_hold(struct jobs *jobs, struct job *job, nng_msg *msg);
 void job_release_input(struct jobs *jobs, struct job *job);
 
 /*
- * jobs_hold_input(jobs, before, now) / jobs_hold_result(jobs, before, now):
- * somebody who held ${before} bytes of payloads or results outside of jobs
- * (bodies that arrive, replies that leave) holds ${now} of them.
+ * jobs_hold_input(jobs, producer, before, now) / jobs_hold_result(...):
+ * somebody who held ${before} bytes of ${producer}'s payloads or results outside
+ * of jobs (bodies that arrive, replies that leave) holds ${now} of them.
  */
-void jobs_hold_input(struct jobs *jobs, size_t before, size_t now);
-void jobs_hold_result(struct jobs *jobs, size_t before, size_t now);
+void jobs_hold_input(
+    struct jobs *jobs, struct producer *producer, size_t before, size_t now);
+void jobs_hold_result(
+    struct jobs *jobs, struct producer *producer, size_t before, size_t now);
 
 /*
  * job_gather(jobs, job): make the result out of the parts, all DONE; MEMORY

@@ -2,7 +2,7 @@
 #ifndef DAEMON_LANE_H
 #define DAEMON_LANE_H
 
-#include "job.h"
+#include "order.h"
 
 /*
  * All jobs of one model and task wait in one lane, and the endpoints that can
@@ -11,15 +11,31 @@
 struct lane {
 	const struct model *model;
 	enum latentd_task task;
-	struct job_list waiting; /* queue.c's: QUEUED, to be started */
-	size_t waiting_n;
-	struct job *again; /* queue.c's: at the front of ${waiting} are
-	                                 * those tried before; the last of them */
+	struct order waiting; /* queue.c's: QUEUED, to be started */
 	struct job_list begun; /* dispatch.c's: ACTIVE, with parts
 	                                 * that no attempt runs for yet */
 	struct endpoint **endpoints; /* dispatch.c's */
 	size_t endpoints_n;
 	size_t next; /* where the next search begins */
+	unsigned slots_n; /* of all its endpoints */
+	size_t active_n; /* its active jobs, and their pixels */
+	uint64_t active_px;
+
+	/* How long requests took of late, and what they had to do; both fade
+	 * together. */
+	double busy_ns;
+	double done_px;
 };
+
+/* lane_note(lane, ns, px): a request for ${px} pixels succeeded in ${ns}. */
+void lane_note(struct lane *lane, uint64_t ns, uint64_t px);
+
+/*
+ * lane_estimate_ms(lane, ahead_px, cost_px): until the result of a job of
+ * ${cost_px} pixels before which ${ahead_px} wait, by the pace of late; at least
+ * 1.  0: no request has succeeded yet, so nothing is known.
+ */
+uint64_t lane_estimate_ms(
+    const struct lane *lane, uint64_t ahead_px, uint64_t cost_px);
 
 #endif

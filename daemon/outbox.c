@@ -53,8 +53,8 @@ arm(struct outbox *o)
 	if (lease != NULL)
 		at_ns = lease->lease_until_ns;
 	if (old != NULL &&
-	    old->finished_ns + o->options.keep_ms * MS_NS < at_ns)
-		at_ns = old->finished_ns + o->options.keep_ms * MS_NS;
+	    old->kept_since_ns + o->options.keep_ms * MS_NS < at_ns)
+		at_ns = old->kept_since_ns + o->options.keep_ms * MS_NS;
 	if (at_ns == UINT64_MAX)
 		uv_timer_stop(&o->timer);
 	else
@@ -104,6 +104,32 @@ make_ready(struct outbox *o, struct job *job)
 		TAILQ_INSERT_TAIL(ready, job, link);
 }
 
+/* Its time is over: the result goes, a notice stays for as long again. */
+static void
+give_up(struct outbox *o, struct job *job, uint64_t now_ns)
+{
+	struct producer *producer = job->producer;
+	size_t bytes = job->result_bytes;
+
+	producers_hold(producer);
+	o->options.on_dropped(
+	    job, "nobody collected it in time", o->options.arg);
+	if (job->result == NULL) {
+		forget(o, job);
+	} else {
+		job_drop_result(o->jobs, job);
+		reason_set(&job->reason, LATENTD_ERR_DROPPED,
+		    "the result of %zu bytes was dropped, since nobody "
+		    "collected it within %llu s",
+		    bytes, (unsigned long long)o->options.keep_ms / 1000);
+		TAILQ_REMOVE(&o->kept, job, kept_link);
+		TAILQ_INSERT_TAIL(&o->kept, job, kept_link);
+		job->kept_since_ns = now_ns;
+	}
+	o->options.on_room(producer, o->options.arg);
+	producers_release(&o->jobs->producers, producer);
+}
+
 static void
 on_timer(uv_timer_t *timer)
 {
@@ -112,12 +138,8 @@ on_timer(uv_timer_t *timer)
 	struct job *job;
 
 	while ((job = TAILQ_FIRST(&o->kept)) != NULL &&
-	    job->finished_ns + o->options.keep_ms * MS_NS <= now_ns) {
-		o->options.on_dropped(
-		    job, "nobody collected it in time", o->options.arg);
-		forget(o, job);
-		o->options.on_room(o->options.arg);
-	}
+	    job->kept_since_ns + o->options.keep_ms * MS_NS <= now_ns)
+		give_up(o, job, now_ns);
 	while ((job = TAILQ_FIRST(&o->leased)) != NULL &&
 	    job->lease_until_ns <= now_ns) {
 		make_ready(o, job);
@@ -148,6 +170,7 @@ void
 outbox_put(struct outbox *o, struct job *job)
 {
 	assert(job->lease_pipe == 0);
+	job->kept_since_ns = uv_hrtime();
 	TAILQ_INSERT_TAIL(&job->producer->ready, job, link);
 	TAILQ_INSERT_TAIL(&o->kept, job, kept_link);
 	o->kept_n++;
@@ -173,18 +196,19 @@ outbox_take(struct outbox *o, struct producer *producer, uint32_t pipe)
 	return job;
 }
 
-void
+bool
 outbox_ack(struct outbox *o, struct producer *producer, uint64_t tag)
 {
 	struct job *job;
 
 	HASH_FIND(by_tag, o->by_tag, &tag, sizeof(tag), job);
 	if (job == NULL || job->producer != producer)
-		return;
+		return false;
 	o->options.on_acked(job, o->options.arg);
 	forget(o, job);
 	arm(o);
-	o->options.on_room(o->options.arg);
+	o->options.on_room(producer, o->options.arg);
+	return true;
 }
 
 void

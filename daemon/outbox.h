@@ -17,14 +17,14 @@ struct outbox_options {
 	uint64_t keep_ms; /* how long results wait for their producer */
 	/* on_available(producer, arg): it has something to take (again). */
 	void (*on_available)(struct producer *producer, void *arg);
-	/* on_dropped(job, reason, arg): forgotten without acknowledgement;
-	 * the job is destroyed next. */
+	/* on_dropped(job, reason, arg): the result is given up, or the notice
+	 * of that is; the job's payload, or the job, is destroyed next. */
 	void (*on_dropped)(
 	    const struct job *job, const char *reason, void *arg);
 	/* on_acked(job, arg): acknowledged; the job is destroyed next. */
 	void (*on_acked)(const struct job *job, void *arg);
-	/* on_room(arg): a result's memory was given back. */
-	void (*on_room)(void *arg);
+	/* on_room(producer, arg): a result's memory was given back. */
+	void (*on_room)(struct producer *producer, void *arg);
 	void *arg;
 };
 
@@ -34,8 +34,11 @@ struct outbox *outbox_open(
     uv_loop_t *loop, struct jobs *jobs, const struct outbox_options *options);
 void outbox_close(struct outbox *o);
 
-/* outbox_put(o, job): take a job that has ended and keep it until it is
- * acknowledged or too old. */
+/*
+ * outbox_put(o, job): take a job that has ended and keep it until it is
+ * acknowledged.  After keep_ms the result is dropped and a notice with code
+ * DROPPED stands in its place, which is kept for keep_ms as well.
+ */
 void outbox_put(struct outbox *o, struct job *job);
 
 /*
@@ -48,10 +51,10 @@ const struct job *outbox_take(
 
 /*
  * outbox_ack(o, producer, tag): the producer has it; forget the job.  A tag that is not
- * leased to ${producer} changes nothing: it was acknowledged before, or
- * delivered again under another tag.  ${producer} may be freed by this.
+ * leased to ${producer} changes nothing and gives false: it was acknowledged
+ * before, or delivered again under another tag.  The caller holds ${producer}.
  */
-void outbox_ack(struct outbox *o, struct producer *producer, uint64_t tag);
+bool outbox_ack(struct outbox *o, struct producer *producer, uint64_t tag);
 
 /* outbox_release(o, pipe): a connection is gone; what it held unacknowledged
  * is ready for its producer's next COLLECT. */

@@ -45,6 +45,35 @@ on_door_request(struct door_request *request, void *arg)
 	ingress_request(p->ingress, request);
 }
 
+/* End a job that is open, wherever it is. */
+static void
+end_open(struct pipeline *p, struct job *job, const struct reason *why)
+{
+	if (job->state == JOB_ACTIVE) {
+		dispatch_cancel(p->dispatch, job, why);
+		return;
+	}
+	queue_remove(p->queue, job);
+	job->reason = *why;
+	pipeline_end_job(p, job);
+}
+
+/* Jobs that were to end with their producer's connection. */
+static void
+cancel_owned(struct pipeline *p, uint32_t pipe)
+{
+	struct reason why;
+	struct job *job, *next;
+
+	reason_set(&why, LATENTD_ERR_CANCELLED,
+	    "its producer disconnected, and wanted it cancelled then");
+	for (job = TAILQ_FIRST(&p->jobs.owned); job != NULL; job = next) {
+		next = TAILQ_NEXT(job, owned_link);
+		if (job->owner_pipe == pipe)
+			end_open(p, job, &why);
+	}
+}
+
 static void
 on_door_gone(uint32_t pipe, void *arg)
 {
@@ -52,6 +81,7 @@ on_door_gone(uint32_t pipe, void *arg)
 
 	publish_gone(p->publish, pipe);
 	outbox_release(p->outbox, pipe);
+	cancel_owned(p, pipe);
 }
 
 /* ---- ingress, gateway → queue ---- */
@@ -65,26 +95,25 @@ on_lane(const struct model *model, enum latentd_task task, void *arg)
 }
 
 static struct job_busy
-look_busy(const struct pipeline *p, size_t bytes)
+look_busy(
+    const struct pipeline *p, const struct producer *producer, uint64_t bytes)
 {
-	enum queue_room room = queue_room(p->queue, bytes);
-	struct job_busy busy = {
-	    .reason = NULL, .retry_after_ms = queue_retry_after_ms(p->queue)};
+	enum queue_room room = queue_room(p->queue, producer, bytes);
+	struct job_busy busy = {.reason = queue_room_name(room),
+	    .retry_after_ms = queue_retry_after_ms(p->queue)};
 
 	if (p->closing || drain_started(p->drain)) {
 		busy.reason = "stopping";
 		busy.retry_after_ms = 1000;
-	} else if (room != QUEUE_ROOM) {
-		busy.reason = room == QUEUE_FULL_JOBS ? "jobs" : "bytes";
 	}
 	return busy;
 }
 
 static struct job_busy
-on_busy(size_t bytes, void *arg)
+on_busy(const struct producer *producer, uint64_t bytes, void *arg)
 {
 	struct pipeline *p = arg;
-	struct job_busy busy = look_busy(p, bytes);
+	struct job_busy busy = look_busy(p, producer, bytes);
 
 	if (busy.reason != NULL)
 		metrics_answered(p->metrics, ANSWER_BUSY);
@@ -92,20 +121,64 @@ on_busy(size_t bytes, void *arg)
 }
 
 static void
+on_late(void *arg)
+{
+	struct pipeline *p = arg;
+
+	metrics_answered(p->metrics, ANSWER_BUSY);
+}
+
+static uint64_t
+on_estimate(const struct lane *lane, const struct producer *producer,
+    const struct intake *intake, void *arg)
+{
+	(void)arg;
+	return queue_estimate_new_ms(
+	    lane, producer, job_class(intake->priority), intake->cost_px);
+}
+
+static uint64_t
+on_estimate_known(const struct job *job, void *arg)
+{
+	(void)arg;
+	return queue_estimate_ms(job);
+}
+
+static bool
 on_accept(struct job *job, void *arg)
 {
 	struct pipeline *p = arg;
 
+	if (!queue_push(p->queue, job))
+		return false;
 	metrics_answered(p->metrics, ANSWER_ACCEPTED);
-	queue_push(p->queue, job);
+	deadlines_watch(p->deadlines, job);
+	return true;
 }
 
 static size_t
 on_position(const struct job *job, void *arg)
 {
+	(void)arg;
+	return queue_position(job);
+}
+
+static uint64_t
+on_remembered(const struct producer *producer, struct text key, void *arg)
+{
 	struct pipeline *p = arg;
 
-	return queue_position(p->queue, job);
+	return remember_find(
+	    p->remember, &producer->identity, key, uv_hrtime());
+}
+
+void
+pipeline_on_expired(struct job *job, void *arg)
+{
+	struct reason why;
+
+	job_late_reason(job, &why);
+	end_open(arg, job, &why);
 }
 
 /* ---- queue → dispatch, and retry back ---- */
@@ -122,8 +195,14 @@ static struct job *
 on_pop(struct lane *lane, void *arg)
 {
 	struct pipeline *p = arg;
+	struct job *job;
 
-	return queue_pop(p->queue, lane);
+	/* The timer of deadlines may come a moment later. */
+	while ((job = queue_pop(p->queue, lane)) != NULL && job_is_late(job)) {
+		job_late_reason(job, &job->reason);
+		pipeline_end_job(p, job);
+	}
+	return job;
 }
 
 static void
@@ -132,7 +211,7 @@ on_retry(struct job *job, void *arg)
 	struct pipeline *p = arg;
 
 	joblog_retry(job);
-	queue_push(p->queue, job);
+	(void)queue_push(p->queue, job);
 }
 
 /* ---- dispatch → transfer → finish → dispatch ---- */
@@ -184,18 +263,25 @@ pipeline_on_transferred(struct attempt *attempt, void *arg)
 /* ---- dispatch → outbox → publish, or back to the gateway ---- */
 
 void
-pipeline_end_job(struct pipeline *p, struct job *job, enum job_state state)
+pipeline_end_job(struct pipeline *p, struct job *job)
 {
+	struct producer *producer = job->producer;
+
+	deadlines_forget(p->deadlines, job);
 	job->finished_ns = uv_hrtime();
-	job_move(&p->jobs, job, state);
+	job_move(&p->jobs, job, job_end_state(&job->reason));
 	joblog_ended(job);
 	metrics_ended(p->metrics, job);
 	job_release_input(&p->jobs, job);
 	queue_note_end(p->queue);
+	producers_hold(producer);
 	if (job->call != NULL)
 		gateway_ended(p->gateway, job);
 	else
 		outbox_put(p->outbox, job);
+	/* What it was expected to bring is more than what it brought. */
+	queue_unpark(p->queue, producer);
+	producers_release(&p->jobs.producers, producer);
 	if (p->closing)
 		pipeline_close_soon(p);
 	else
@@ -205,14 +291,7 @@ pipeline_end_job(struct pipeline *p, struct job *job, enum job_state state)
 static void
 on_ended(struct job *job, void *arg)
 {
-	struct pipeline *p = arg;
-	enum job_state state = JOB_DONE;
-
-	if (job->cancelled)
-		state = JOB_CANCELLED;
-	else if (job->reason.err != LATENTD_OK)
-		state = JOB_FAILED;
-	pipeline_end_job(p, job, state);
+	pipeline_end_job(arg, job);
 }
 
 static void
@@ -241,26 +320,30 @@ on_dropped(const struct job *job, const char *reason, void *arg)
 }
 
 static void
-on_room(void *arg)
-{
-	struct pipeline *p = arg;
-
-	if (p->closing)
-		return;
-	dispatch_kick(p->dispatch);
-	drain_look(p->drain);
-}
-
-static void
 on_acked(const struct job *job, void *arg)
 {
 	struct pipeline *p = arg;
 
 	metrics_delivered(p->metrics, job->finished_ns);
+	/* One that gave nothing may be tried again under its key. */
+	if (job->reason.err == LATENTD_OK)
+		remember_put(p->remember, job, uv_hrtime());
 }
 
 static void
-on_sent(uint64_t finished_ns, bool whole, void *arg)
+on_room(struct producer *producer, void *arg)
+{
+	struct pipeline *p = arg;
+
+	if (p->closing)
+		return;
+	queue_unpark(p->queue, producer);
+	dispatch_kick(p->dispatch);
+	drain_look(p->drain);
+}
+
+static void
+on_sent(struct producer *producer, uint64_t finished_ns, bool whole, void *arg)
 {
 	struct pipeline *p = arg;
 
@@ -268,7 +351,7 @@ on_sent(uint64_t finished_ns, bool whole, void *arg)
 		metrics_delivered(p->metrics, finished_ns);
 	else
 		metrics_dropped(p->metrics);
-	on_room(p);
+	on_room(producer, p);
 }
 
 static void
@@ -282,35 +365,27 @@ on_rested(void *arg)
 
 /* ---- what else producers ask ---- */
 
-static void
+static bool
 on_ack(struct producer *producer, uint64_t tag, void *arg)
 {
 	struct pipeline *p = arg;
 
-	outbox_ack(p->outbox, producer, tag);
+	return outbox_ack(p->outbox, producer, tag);
 }
 
 static void
 on_collect(struct door_request *request, struct producer *producer,
-    uint64_t wait_ms, void *arg)
+    uint64_t wait_ms, uint64_t unknown_acks, void *arg)
 {
 	struct pipeline *p = arg;
 
-	publish_collect(p->publish, request, producer, wait_ms);
+	publish_collect(p->publish, request, producer, wait_ms, unknown_acks);
 }
 
 static void
 cancel(struct job *job, const struct reason *why, void *arg)
 {
-	struct pipeline *p = arg;
-
-	if (job->state == JOB_ACTIVE) {
-		dispatch_cancel(p->dispatch, job, why);
-		return;
-	}
-	queue_remove(p->queue, job);
-	job->reason = *why;
-	pipeline_end_job(p, job, JOB_CANCELLED);
+	end_open(arg, job, why);
 }
 
 static void
@@ -372,7 +447,7 @@ static enum latentd_err
 on_ready(struct reason *why, void *arg)
 {
 	struct pipeline *p = arg;
-	struct job_busy busy = look_busy(p, 1);
+	struct job_busy busy = look_busy(p, NULL, 1);
 
 	if (busy.reason != NULL)
 		return reason_set(why, LATENTD_ERR_BUSY,
@@ -411,8 +486,12 @@ const struct door_options pipeline_door = {
 
 const struct ingress_sinks pipeline_ingress = {.lane = on_lane,
     .busy = on_busy,
+    .late = on_late,
+    .estimate = on_estimate,
+    .estimate_known = on_estimate_known,
     .accept = on_accept,
     .position = on_position,
+    .remembered = on_remembered,
     .ack = on_ack,
     .collect = on_collect,
     .cancel = on_cancel,

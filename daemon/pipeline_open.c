@@ -45,18 +45,21 @@ open_queue(struct pipeline *p)
 	options.bytes_max = p->config->bytes;
 	options.arg = p;
 	p->queue = queue_open(p->loop, &p->jobs, &options);
-	return p->queue != NULL;
+	p->deadlines = deadlines_open(p->loop, pipeline_on_expired, p);
+	return p->queue != NULL && p->deadlines != NULL;
 }
 
 static bool
 open_dispatch(struct pipeline *p)
 {
+	const struct dispatch_options options = {
+	    .result_bytes_max = p->config->bytes,
+	    .age_ms = p->config->age_s * 1000};
 	struct dispatch_sinks sinks = pipeline_dispatch;
 	unsigned parallel_n = 0;
 
 	sinks.arg = p;
-	p->dispatch =
-	    dispatch_open(p->loop, &p->jobs, p->config->bytes, &sinks);
+	p->dispatch = dispatch_open(p->loop, &p->jobs, &options, &sinks);
 	if (p->dispatch == NULL)
 		return false;
 	for (size_t i = 0; i < p->config->endpoints_n; i++) {
@@ -83,7 +86,9 @@ open_outbox(struct pipeline *p)
 	sinks.arg = p;
 	p->outbox = outbox_open(p->loop, &p->jobs, &options);
 	p->publish = publish_open(p->loop, &p->jobs, p->instance, &sinks);
-	return p->outbox != NULL && p->publish != NULL;
+	p->remember = remember_create(
+	    p->config->remember_s * 1000, (size_t)p->config->jobs);
+	return p->outbox != NULL && p->publish != NULL && p->remember != NULL;
 }
 
 static bool
@@ -182,7 +187,9 @@ close_stages(struct pipeline *p)
 	transfers_close(p->transfers);
 	dispatch_close(p->dispatch);
 	outbox_close(p->outbox);
+	remember_destroy(p->remember);
 	queue_close(p->queue);
+	deadlines_close(p->deadlines);
 	publish_close(p->publish);
 	drain_close(p->drain);
 	metrics_destroy(p->metrics);
@@ -204,8 +211,10 @@ pipeline_open(uv_loop_t *loop, const struct config *config,
 	p->started_ns = uv_hrtime();
 	p->on_drained = on_drained;
 	p->arg = arg;
-	p->jobs.on_move = pipeline_on_move;
-	p->jobs.arg = p;
+	jobs_init(&p->jobs, pipeline_on_move, p);
+	p->jobs.producers = (struct producers){.bounds = config->producer,
+	    .rules = config->producers,
+	    .rules_n = config->producers_n};
 	uv_timer_init(loop, &p->close_timer);
 	p->close_timer.data = p;
 	if (getrandom(&p->instance, sizeof(p->instance), 0) !=
@@ -252,7 +261,7 @@ end_open_jobs(struct pipeline *p)
 		} else if (job->state == JOB_QUEUED) {
 			queue_remove(p->queue, job);
 			job->reason = why;
-			pipeline_end_job(p, job, JOB_FAILED);
+			pipeline_end_job(p, job);
 		}
 	}
 }

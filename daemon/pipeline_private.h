@@ -7,6 +7,7 @@
 #define DAEMON_PIPELINE_PRIVATE_H
 
 #include "base/door.h"
+#include "deadline.h"
 #include "dispatch.h"
 #include "drain.h"
 #include "gateway.h"
@@ -17,6 +18,7 @@
 #include "probe.h"
 #include "publish.h"
 #include "queue.h"
+#include "remember.h"
 #include "transfer.h"
 
 #define SERVICES_MAX 16u
@@ -32,9 +34,11 @@ struct pipeline {
 	struct gateway *gateway;
 	struct ingress *ingress;
 	struct queue *queue;
+	struct deadlines *deadlines;
 	struct dispatch *dispatch;
 	struct transfers *transfers;
 	struct outbox *outbox;
+	struct remember *remember;
 	struct publish *publish;
 	struct probe *probe; /* NULL: nobody asks whether we are ready */
 	struct metrics *metrics;
@@ -69,12 +73,15 @@ extern const struct drain_options pipeline_drain_options;
 void pipeline_on_move(const struct job *job, enum job_state from, void *arg);
 void pipeline_on_transferred(struct attempt *attempt, void *arg);
 
+/* pipeline_on_expired(job, arg): deadlines' sink. */
+void pipeline_on_expired(struct job *job, void *arg);
+
 /* pipeline_open_n(p): jobs that have not ended. */
 size_t pipeline_open_n(const struct pipeline *p);
 
-/* pipeline_end_job(p, job, state): a job that no stage holds has ended. */
-void pipeline_end_job(
-    struct pipeline *p, struct job *job, enum job_state state);
+/* pipeline_end_job(p, job): a job that no stage holds has ended, as its reason
+ * says. */
+void pipeline_end_job(struct pipeline *p, struct job *job);
 
 /* pipeline_close_soon(p): while closing, look whether the stages can be. */
 void pipeline_close_soon(struct pipeline *p);

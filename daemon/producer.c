@@ -32,6 +32,33 @@ producers_find(struct producers *ps, const struct producer_identity *identity)
 	return p;
 }
 
+bool
+producers_stranger(
+    const struct producers *ps, const struct producer_identity *identity)
+{
+	const struct producer *p;
+
+	HASH_FIND(hh, ps->table, identity, sizeof(*identity), p);
+	if (p != NULL)
+		return false;
+	for (p = ps->table; p != NULL; p = p->hh.next) {
+		if (p->identity.uid == identity->uid &&
+		    strcmp(p->identity.name, identity->name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static struct producer_bounds
+bounds_of(const struct producers *ps, const char *name)
+{
+	for (size_t i = 0; i < ps->rules_n; i++) {
+		if (strcmp(ps->rules[i].name, name) == 0)
+			return ps->rules[i].bounds;
+	}
+	return ps->bounds;
+}
+
 struct producer *
 producers_get(struct producers *ps, const struct producer_identity *identity)
 {
@@ -42,7 +69,9 @@ producers_get(struct producers *ps, const struct producer_identity *identity)
 	if ((p = calloc(1, sizeof(*p))) == NULL)
 		return NULL;
 	memcpy(&p->identity, identity, sizeof(*identity));
+	p->bounds = bounds_of(ps, identity->name);
 	TAILQ_INIT(&p->ready);
+	LIST_INIT(&p->parked);
 	TAILQ_INIT(&p->waiters);
 	HASH_ADD(hh, ps->table, identity, sizeof(p->identity), p);
 	return p;
@@ -53,7 +82,8 @@ drop_idle(struct producers *ps, struct producer *p)
 {
 	if (p->jobs_n > 0 || p->holds_n > 0)
 		return;
-	assert(TAILQ_EMPTY(&p->ready) && TAILQ_EMPTY(&p->waiters));
+	assert(TAILQ_EMPTY(&p->ready) && TAILQ_EMPTY(&p->waiters) &&
+	    LIST_EMPTY(&p->parked));
 	HASH_DEL(ps->table, p);
 	explicit_bzero(p->identity.secret, sizeof(p->identity.secret));
 	free(p);

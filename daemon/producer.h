@@ -9,12 +9,16 @@
 
 #include <uthash.h>
 
+#include "base/tree.h"
 #include "message.h"
 
 struct job;
+struct share;
 struct waiter;
 
 TAILQ_HEAD(job_list, job);
+RB_HEAD(job_tree, job);
+LIST_HEAD(share_list, share);
 TAILQ_HEAD(waiter_list, waiter);
 
 /* No peer has these: a uid has 32 bits. */
@@ -34,6 +38,20 @@ struct producer_identity {
 	char name[LATENTD_MAX_NAME_BYTES + 1];
 };
 
+/* What the operator grants a producer. */
+struct producer_bounds {
+	uint64_t jobs_max; /* of any state */
+	uint64_t bytes_max; /* latents and results held; again as much for
+	                         * results that are being made */
+	unsigned weight; /* its part of a model's pixels, 1 to 1000 */
+};
+
+/* The bounds of producers of one name. */
+struct producer_rule {
+	char name[LATENTD_MAX_NAME_BYTES + 1];
+	struct producer_bounds bounds;
+};
+
 /* A producer exists while it has jobs or somebody holds it. */
 struct producer {
 	struct producer_identity identity;
@@ -41,6 +59,11 @@ struct producer {
 	size_t jobs_n; /* of any state, in by_key */
 	size_t open_n; /* queued or active */
 	size_t holds_n; /* other reasons to exist */
+	struct producer_bounds bounds;
+	uint64_t input_bytes; /* job.c's: latents held */
+	uint64_t result_bytes; /* results held */
+	uint64_t expected_bytes; /* what its active jobs may bring */
+	struct share_list parked; /* order.c's: waits for room for results */
 	struct job_list ready; /* outbox.c's: results to deliver */
 	struct waiter_list waiters; /* publish.c's: COLLECTs waiting */
 	UT_hash_handle hh;
@@ -48,6 +71,9 @@ struct producer {
 
 struct producers {
 	struct producer *table;
+	struct producer_bounds bounds; /* of those that no rule names */
+	const struct producer_rule *rules; /* not owned */
+	size_t rules_n;
 };
 
 /*
@@ -65,6 +91,13 @@ struct producer *producers_find(
     struct producers *ps, const struct producer_identity *identity);
 struct producer *producers_get(
     struct producers *ps, const struct producer_identity *identity);
+
+/*
+ * producers_stranger(ps, identity): whether there is no such producer, but one
+ * of the same name and uid with another secret.
+ */
+bool producers_stranger(
+    const struct producers *ps, const struct producer_identity *identity);
 
 /*
  * producers_hold(p) / producers_release(ps, p): keep ${p} although it has no

@@ -23,6 +23,7 @@ struct waiter {
 	struct producer *producer;
 	uint32_t pipe;
 	uint64_t until_ns;
+	uint64_t unknown_acks;
 	TAILQ_ENTRY(waiter) of_producer;
 	TAILQ_ENTRY(waiter) by_time;
 };
@@ -78,7 +79,8 @@ publish_close(struct publish *p)
  * sends, and the result must stay until it is acknowledged.
  */
 static nng_msg *
-result_message(const struct publish *p, const struct job *job)
+result_message(
+    const struct publish *p, const struct job *job, uint64_t unknown_acks)
 {
 	struct message_result m = {.instance = p->instance,
 	    .tag = job->tag,
@@ -87,7 +89,8 @@ result_message(const struct publish *p, const struct job *job)
 	    .state = job->state,
 	    .code = job->reason.err,
 	    .endpoint = {job->endpoint, strlen(job->endpoint)},
-	    .attempts = job->attempts_n};
+	    .attempts = job->attempts_n,
+	    .unknown_acks = unknown_acks};
 	const uint8_t *body = NULL;
 
 	if (job->started_ns != 0)
@@ -96,7 +99,7 @@ result_message(const struct publish *p, const struct job *job)
 		m.decode_ms = (job->decoded_ns - job->started_ns) / MS_NS;
 		m.finish_ms = (job->finished_ns - job->decoded_ns) / MS_NS;
 	}
-	if (job->state != JOB_DONE) {
+	if (job->result == NULL) {
 		m.message =
 		    (struct text){job->reason.text, strlen(job->reason.text)};
 		return reply_create(MESSAGE_RESULT, &m, NULL, 0);
@@ -114,10 +117,11 @@ result_message(const struct publish *p, const struct job *job)
 
 static void
 reply_empty(const struct publish *p, struct door_request *request,
-    const struct producer *producer)
+    const struct producer *producer, uint64_t unknown_acks)
 {
-	struct message_empty m = {
-	    .instance = p->instance, .pending = producer->open_n};
+	struct message_empty m = {.instance = p->instance,
+	    .pending = producer->open_n,
+	    .unknown_acks = unknown_acks};
 
 	door_reply(request, reply_create(MESSAGE_EMPTY, &m, NULL, 0));
 }
@@ -158,8 +162,9 @@ static void
 give_up(struct publish *p, struct waiter *w)
 {
 	struct producer *producer = w->producer;
+	uint64_t unknown_acks = w->unknown_acks;
 
-	reply_empty(p, waiter_end(p, w), producer);
+	reply_empty(p, waiter_end(p, w), producer, unknown_acks);
 	producers_release(&p->jobs->producers, producer);
 }
 
@@ -177,7 +182,7 @@ on_timer(uv_timer_t *timer)
 
 static void
 wait_for_result(struct publish *p, struct door_request *request,
-    struct producer *producer, uint64_t wait_ms)
+    struct producer *producer, uint64_t wait_ms, uint64_t unknown_acks)
 {
 	struct waiter *w = calloc(1, sizeof(*w)), *before;
 
@@ -186,6 +191,7 @@ wait_for_result(struct publish *p, struct door_request *request,
 	w->request = request;
 	w->producer = producer;
 	w->pipe = door_peer(request).pipe;
+	w->unknown_acks = unknown_acks;
 	w->until_ns = uv_hrtime() + wait_ms * MS_NS;
 	TAILQ_INSERT_TAIL(&producer->waiters, w, of_producer);
 	producers_hold(producer);
@@ -204,17 +210,17 @@ wait_for_result(struct publish *p, struct door_request *request,
 
 void
 publish_collect(struct publish *p, struct door_request *request,
-    struct producer *producer, uint64_t wait_ms)
+    struct producer *producer, uint64_t wait_ms, uint64_t unknown_acks)
 {
 	const struct job *job =
 	    p->sinks.take(producer, door_peer(request).pipe, p->sinks.arg);
 
 	if (job != NULL)
-		door_reply(request, result_message(p, job));
+		door_reply(request, result_message(p, job, unknown_acks));
 	else if (wait_ms == 0)
-		reply_empty(p, request, producer);
+		reply_empty(p, request, producer, unknown_acks);
 	else
-		wait_for_result(p, request, producer, wait_ms);
+		wait_for_result(p, request, producer, wait_ms, unknown_acks);
 }
 
 void
@@ -222,12 +228,15 @@ publish_available(struct publish *p, struct producer *producer)
 {
 	const struct job *job;
 	struct waiter *w;
+	uint64_t unknown_acks;
 
 	while ((w = TAILQ_FIRST(&producer->waiters)) != NULL) {
 		job = p->sinks.take(producer, w->pipe, p->sinks.arg);
 		if (job == NULL)
 			break;
-		door_reply(waiter_end(p, w), result_message(p, job));
+		unknown_acks = w->unknown_acks;
+		door_reply(
+		    waiter_end(p, w), result_message(p, job, unknown_acks));
 		/* The result's job keeps it alive. */
 		producers_release(&p->jobs->producers, producer);
 	}

@@ -36,11 +36,12 @@ enum latentd_err publish_events(struct publish *p, const char *url,
 void publish_event(struct publish *p, const struct job *job);
 
 /*
- * publish_collect(p, request, producer, wait_ms): answer a COLLECT with a
- * result, at once or within ${wait_ms}, else with EMPTY.
+ * publish_collect(p, request, producer, wait_ms, unknown_acks): answer a COLLECT
+ * with a result, at once or within ${wait_ms}, else with EMPTY; either says how
+ * many of its acknowledgements hit nothing.
  */
 void publish_collect(struct publish *p, struct door_request *request,
-    struct producer *producer, uint64_t wait_ms);
+    struct producer *producer, uint64_t wait_ms, uint64_t unknown_acks);
 
 /* publish_available(p, producer): results came; serve who waits. */
 void publish_available(struct publish *p, struct producer *producer);

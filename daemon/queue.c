@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the jobs that wait: in their lane when they may start, in ${later}, by
- * time, when a failed attempt has to be slept on.  One uv timer stands at the
- * head of ${later}.
+ * Owns the jobs that wait: in their lane's order when they may start, in
+ * ${later}, by time, when a failed attempt has to be slept on.  One uv timer
+ * stands at the head of ${later}.
  */
 #include "queue.h"
 
@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define MS_NS 1000000u
+#define MEMORY_RETRY_MS 100u
 
 struct queue {
 	struct jobs *jobs;
@@ -54,16 +55,35 @@ queue_close(struct queue *q)
 }
 
 enum queue_room
-queue_room(const struct queue *q, uint64_t message_bytes)
+queue_room(const struct queue *q, const struct producer *p, uint64_t bytes)
 {
+	uint64_t held_bytes = p != NULL ? p->input_bytes + p->result_bytes : 0;
+
 	if (q->jobs->n >= q->options.jobs_max)
 		return QUEUE_FULL_JOBS;
+	if (p != NULL && p->jobs_n >= p->bounds.jobs_max)
+		return QUEUE_FULL_PRODUCER_JOBS;
 	/* The first one always fits, so that none can be too large for ever. */
 	if (q->jobs->input_bytes > 0 &&
 	    (q->jobs->input_bytes > q->options.bytes_max ||
-		message_bytes > q->options.bytes_max - q->jobs->input_bytes))
+		bytes > q->options.bytes_max - q->jobs->input_bytes))
 		return QUEUE_FULL_BYTES;
+	if (held_bytes > 0 &&
+	    (held_bytes > p->bounds.bytes_max ||
+		bytes > p->bounds.bytes_max - held_bytes))
+		return QUEUE_FULL_PRODUCER_BYTES;
 	return QUEUE_ROOM;
+}
+
+const char *
+queue_room_name(enum queue_room room)
+{
+	static const char *const names[] = {[QUEUE_FULL_JOBS] = "jobs",
+	    [QUEUE_FULL_BYTES] = "bytes",
+	    [QUEUE_FULL_PRODUCER_JOBS] = "producer_jobs",
+	    [QUEUE_FULL_PRODUCER_BYTES] = "producer_bytes"};
+
+	return names[room];
 }
 
 uint64_t
@@ -84,20 +104,6 @@ queue_note_end(struct queue *q)
 	q->last_end_ns = now_ns;
 }
 
-/* In front of those never tried, behind those tried before. */
-static void
-insert_again(struct job *job)
-{
-	struct lane *lane = job->lane;
-
-	if (lane->again != NULL)
-		TAILQ_INSERT_AFTER(&lane->waiting, lane->again, job, link);
-	else
-		TAILQ_INSERT_HEAD(&lane->waiting, job, link);
-	lane->again = job;
-	lane->waiting_n++;
-}
-
 static void on_timer(uv_timer_t *timer);
 
 static void
@@ -113,23 +119,6 @@ arm(struct queue *q)
 	if (first->retry_at_ns > now_ns)
 		wait_ms = (first->retry_at_ns - now_ns + MS_NS - 1) / MS_NS;
 	uv_timer_start(&q->timer, on_timer, wait_ms, 0);
-}
-
-static void
-on_timer(uv_timer_t *timer)
-{
-	struct queue *q = timer->data;
-	uint64_t now_ns = uv_hrtime();
-	struct job *job;
-
-	while ((job = TAILQ_FIRST(&q->later)) != NULL &&
-	    job->retry_at_ns <= now_ns) {
-		TAILQ_REMOVE(&q->later, job, link);
-		job->retry_at_ns = 0;
-		insert_again(job);
-	}
-	arm(q);
-	q->options.on_ready(q->options.arg);
 }
 
 static void
@@ -150,69 +139,141 @@ push_later(struct queue *q, struct job *job)
 	arm(q);
 }
 
-void
+/* Without memory for its share, it comes again a little later. */
+static void
+push_again(struct queue *q, struct job *job)
+{
+	uint64_t now_ns = uv_hrtime();
+
+	job->retry_at_ns = 0;
+	if (order_push(&job->lane->waiting, job, now_ns))
+		return;
+	job->retry_at_ns = now_ns + MEMORY_RETRY_MS * MS_NS;
+	push_later(q, job);
+}
+
+static void
+on_timer(uv_timer_t *timer)
+{
+	struct queue *q = timer->data;
+	uint64_t now_ns = uv_hrtime();
+	struct job *job;
+
+	while ((job = TAILQ_FIRST(&q->later)) != NULL &&
+	    job->retry_at_ns <= now_ns) {
+		TAILQ_REMOVE(&q->later, job, link);
+		push_again(q, job);
+	}
+	arm(q);
+	q->options.on_ready(q->options.arg);
+}
+
+bool
 queue_push(struct queue *q, struct job *job)
 {
-	bool again = job->state == JOB_ACTIVE;
-
-	job_move(q->jobs, job, JOB_QUEUED);
-	if (job->retry_at_ns != 0) {
-		push_later(q, job);
-		return;
-	}
-	if (again) {
-		insert_again(job);
+	if (job->state == JOB_NEW) {
+		if (!order_push(&job->lane->waiting, job, uv_hrtime()))
+			return false;
+		job_move(q->jobs, job, JOB_QUEUED);
 	} else {
-		TAILQ_INSERT_TAIL(&job->lane->waiting, job, link);
-		job->lane->waiting_n++;
+		job_move(q->jobs, job, JOB_QUEUED);
+		if (job->retry_at_ns != 0)
+			push_later(q, job);
+		else
+			push_again(q, job);
 	}
-	q->options.on_ready(q->options.arg);
+	if (job->share != NULL)
+		q->options.on_ready(q->options.arg);
+	return true;
+}
+
+/* Whether its producer has room for what may come of it; the first result
+ * always has. */
+static bool
+result_fits(const struct job *job, void *arg)
+{
+	const struct producer *p = job->producer;
+	uint64_t bytes = p->result_bytes + p->expected_bytes;
+
+	(void)arg;
+	return bytes == 0 ||
+	    (bytes <= p->bounds.bytes_max &&
+		job_expected_bytes(job) <= p->bounds.bytes_max - bytes);
 }
 
 struct job *
 queue_pop(struct queue *q, struct lane *lane)
 {
-	struct job *job = TAILQ_FIRST(&lane->waiting);
+	(void)q;
+	return order_pop(&lane->waiting, uv_hrtime(), result_fits, NULL);
+}
 
-	if (job != NULL)
-		queue_remove(q, job);
-	return job;
+void
+queue_unpark(struct queue *q, struct producer *producer)
+{
+	if (order_unpark(producer))
+		q->options.on_ready(q->options.arg);
 }
 
 void
 queue_remove(struct queue *q, struct job *job)
 {
 	assert(job->state == JOB_QUEUED);
-	if (job->retry_at_ns != 0) {
-		TAILQ_REMOVE(&q->later, job, link);
-		job->retry_at_ns = 0;
-		arm(q);
+	if (job->share != NULL) {
+		order_remove(&job->lane->waiting, job);
 		return;
 	}
-	assert(job->lane->waiting_n > 0);
-	if (job == job->lane->again)
-		job->lane->again = TAILQ_PREV(job, job_list, link);
-	TAILQ_REMOVE(&job->lane->waiting, job, link);
-	job->lane->waiting_n--;
+	TAILQ_REMOVE(&q->later, job, link);
+	job->retry_at_ns = 0;
+	arm(q);
+}
+
+/* ---- how long it will take ---- */
+
+static struct order_rank
+rank_of(const struct job *job)
+{
+	struct order_rank none = {.jobs_n = 0};
+
+	if (job->state != JOB_QUEUED)
+		return none;
+	if (job->share != NULL)
+		return order_rank(&job->lane->waiting, job);
+	/* It takes its old place, in front of its producer's younger ones. */
+	return none;
 }
 
 size_t
-queue_position(const struct queue *q, const struct job *job)
+queue_position(const struct job *job)
 {
-	const struct job *before;
-	size_t n = 0;
+	return rank_of(job).jobs_n;
+}
 
-	(void)q;
+/* Active jobs are half done on the average; while a slot is free they hold up
+ * nobody. */
+static uint64_t
+ahead_px(const struct lane *lane, uint64_t waiting_px)
+{
+	if (lane->active_n >= lane->slots_n)
+		waiting_px += lane->active_px / 2;
+	return waiting_px;
+}
+
+uint64_t
+queue_estimate_ms(const struct job *job)
+{
 	if (job->state != JOB_QUEUED)
 		return 0;
-	if (job->retry_at_ns != 0 ||
-	    job == TAILQ_LAST(&job->lane->waiting, job_list))
-		return job->lane->waiting_n - (job->retry_at_ns == 0);
-	TAILQ_FOREACH(before, &job->lane->waiting, link)
-	{
-		if (before == job)
-			break;
-		n++;
-	}
-	return n;
+	return lane_estimate_ms(
+	    job->lane, ahead_px(job->lane, rank_of(job).cost_px), job->cost_px);
+}
+
+uint64_t
+queue_estimate_new_ms(const struct lane *lane, const struct producer *producer,
+    unsigned class, uint64_t cost_px)
+{
+	struct order_rank rank =
+	    order_rank_new(&lane->waiting, producer, class, cost_px);
+
+	return lane_estimate_ms(lane, ahead_px(lane, rank.cost_px), cost_px);
 }

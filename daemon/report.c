@@ -22,14 +22,15 @@ static json_t *
 jobs_json(const struct jobs *jobs)
 {
 	size_t kept_n = jobs->state_n[JOB_DONE] + jobs->state_n[JOB_FAILED] +
-	    jobs->state_n[JOB_CANCELLED];
+	    jobs->state_n[JOB_CANCELLED] + jobs->state_n[JOB_EXPIRED];
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "queued",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "queued",
 	    (json_int_t)jobs->state_n[JOB_QUEUED], "active",
 	    (json_int_t)jobs->state_n[JOB_ACTIVE], "kept", (json_int_t)kept_n,
 	    "done_total", (json_int_t)jobs->ended_n[JOB_DONE], "failed_total",
 	    (json_int_t)jobs->ended_n[JOB_FAILED], "cancelled_total",
-	    (json_int_t)jobs->ended_n[JOB_CANCELLED]);
+	    (json_int_t)jobs->ended_n[JOB_CANCELLED], "expired_total",
+	    (json_int_t)jobs->ended_n[JOB_EXPIRED]);
 }
 
 static json_t *

@@ -19,7 +19,8 @@ static const char *const dtype_names[] = {
 static const char *const output_names[] = {
     NULL, "jpg", "png", "mp4", "pixels", "float", "latent"};
 static const char *const state_names[] = {
-    NULL, "queued", "active", "done", "failed", "cancelled"};
+    NULL, "queued", "active", "done", "failed", "cancelled", "expired"};
+static const char *const priority_names[] = {"normal", "urgent", "high", "low"};
 static const char *const err_names[] = {
 #define ERR_NAME(e, name, text) name,
     LATENTD_ERROR_TABLE(ERR_NAME)
@@ -30,9 +31,15 @@ static_assert(sizeof(enum latentd_task) == sizeof(int), "enums are ints");
 static_assert(sizeof(state_names) / sizeof(state_names[0]) == JOB_STATE_COUNT,
     "every state has a name");
 
+#define N(array) (sizeof(array) / sizeof((array)[0]))
+
 #define U64(s, f, req, top)                                                \
 	{                                                                  \
 #f, FIELD_U64, req, offsetof(struct s, f), 0, top, NULL, 0 \
+	}
+#define BOOL(s, f)                                                          \
+	{                                                                   \
+#f, FIELD_BOOL, false, offsetof(struct s, f), 0, 0, NULL, 0 \
 	}
 #define NAME(s, f, req)                                        \
 	{                                                      \
@@ -87,17 +94,23 @@ static const struct field submit_fields[] = {
     U64(message_submit, width_px, false, LATENTD_MAX_SIDE_PX),
     ENUM(message_submit, output, false, output_names),
     U64(message_submit, metadata_bytes, false, LATENTD_MAX_METADATA_BYTES),
+    ENUM(message_submit, priority, false, priority_names),
+    U64(message_submit, deadline_ms, false, LATENTD_MAX_DEADLINE_MS),
+    BOOL(message_submit, refuse_late),
+    BOOL(message_submit, cancel_on_disconnect),
 };
 static const struct field accepted_fields[] = {
     U64(message_accepted, instance, true, ANY),
     U64(message_accepted, id, true, ANY),
     ENUM(message_accepted, state, true, state_names),
     U64(message_accepted, position, true, ANY),
+    U64(message_accepted, estimated_wait_ms, false, ANY),
 };
 static const struct field busy_fields[] = {
     U64(message_busy, instance, true, ANY),
     TEXT(message_busy, reason, true, LATENTD_MAX_NAME_BYTES),
     U64(message_busy, retry_after_ms, true, 3600000),
+    U64(message_busy, estimated_wait_ms, false, ANY),
 };
 static const struct field rejected_fields[] = {
     ENUM(message_rejected, code, true, err_names),
@@ -132,10 +145,12 @@ static const struct field result_fields[] = {
     U64(message_result, queued_ms, false, ANY),
     U64(message_result, decode_ms, false, ANY),
     U64(message_result, finish_ms, false, ANY),
+    U64(message_result, unknown_acks, false, LATENTD_MAX_ACKS),
 };
 static const struct field empty_fields[] = {
     U64(message_empty, instance, true, ANY),
     U64(message_empty, pending, true, ANY),
+    U64(message_empty, unknown_acks, false, LATENTD_MAX_ACKS),
 };
 static const struct field cancel_fields[] = {
     NAME(message_cancel, producer, true),
@@ -216,6 +231,24 @@ const char *
 output_name(enum latentd_output output)
 {
 	return output == LATENTD_OUT_NONE ? "none" : output_names[output];
+}
+
+const char *
+priority_name(enum latentd_priority priority)
+{
+	return priority_names[priority];
+}
+
+bool
+priority_find(const char *name, enum latentd_priority *priority)
+{
+	for (int i = 0; i < (int)N(priority_names); i++) {
+		if (strcmp(name, priority_names[i]) != 0)
+			continue;
+		*priority = (enum latentd_priority)i;
+		return true;
+	}
+	return false;
 }
 
 static uint64_t

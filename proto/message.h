@@ -49,6 +49,7 @@ enum job_state {
 	JOB_DONE,
 	JOB_FAILED,
 	JOB_CANCELLED,
+	JOB_EXPIRED,
 	JOB_STATE_COUNT
 };
 
@@ -84,19 +85,25 @@ struct message_submit {
 	uint64_t width_px;
 	enum latentd_output output;
 	uint64_t metadata_bytes; /* tail of the body; protocol.md §6 */
+	enum latentd_priority priority;
+	uint64_t deadline_ms; /* from now; 0: none */
+	bool refuse_late; /* BUSY when the estimate passes the deadline */
+	bool cancel_on_disconnect;
 };
 
 struct message_accepted {
 	uint64_t instance;
 	uint64_t id;
 	enum job_state state;
-	uint64_t position; /* jobs before it; 0: none */
+	uint64_t position; /* about how many jobs go before it */
+	uint64_t estimated_wait_ms; /* until its result; 0: not known */
 };
 
 struct message_busy {
 	uint64_t instance;
-	struct text reason; /* "jobs", "bytes", "stopping" */
+	struct text reason; /* protocol.md §5 */
 	uint64_t retry_after_ms;
+	uint64_t estimated_wait_ms; /* as in ACCEPTED, were there room */
 };
 
 struct message_rejected {
@@ -117,7 +124,7 @@ struct message_result {
 	uint64_t tag; /* acknowledge with this */
 	uint64_t id;
 	struct text key;
-	enum job_state state; /* DONE, FAILED, CANCELLED */
+	enum job_state state; /* DONE, FAILED, CANCELLED, EXPIRED */
 	enum latentd_err code; /* OK when DONE */
 	struct text message; /* why not, else empty */
 	enum latentd_output output;
@@ -132,11 +139,13 @@ struct message_result {
 	uint64_t queued_ms;
 	uint64_t decode_ms;
 	uint64_t finish_ms;
+	uint64_t unknown_acks; /* how many tags of the COLLECT hit nothing */
 };
 
 struct message_empty {
 	uint64_t instance;
 	uint64_t pending; /* this producer's jobs that are not done */
+	uint64_t unknown_acks;
 };
 
 struct message_cancel {
@@ -208,9 +217,12 @@ struct message_frame {
 const char *message_type_name(enum message_type type);
 const char *job_state_name(enum job_state state);
 
-/* Names on the wire of the public enums ("decode", "vae", "pixels"). */
+/* Names on the wire of the public enums ("decode", "pixels", "high"), and back:
+ * false if there is no such priority. */
 const char *task_name(enum latentd_task task);
 const char *output_name(enum latentd_output output);
+const char *priority_name(enum latentd_priority priority);
+bool priority_find(const char *name, enum latentd_priority *priority);
 
 /*
  * message_frame(data, bytes, frame, why):

@@ -193,6 +193,10 @@ decode_field(struct decoding *d, const struct field *f)
 	case FIELD_U64S:
 	case FIELD_TEXTS:
 		return decode_array(d, f);
+	case FIELD_BOOL:
+		if (!reader_bool(&d->r, (bool *)(d->out + f->offset)))
+			return wrong_type(d, f, "true or false");
+		return LATENTD_OK;
 	case FIELD_U64:
 		break;
 	}

@@ -67,6 +67,8 @@ is_absent(const struct field *f, const uint8_t *in)
 	case FIELD_U64:
 		memcpy(&number, in + f->offset, sizeof(number));
 		return number == 0;
+	case FIELD_BOOL:
+		return !*(const bool *)(in + f->offset);
 	case FIELD_NAME:
 	case FIELD_TEXT:
 	case FIELD_BIN:
@@ -116,6 +118,9 @@ pack_field(msgpack_packer *pk, const struct field *f, const uint8_t *in)
 	case FIELD_U64:
 		memcpy(&number, in + f->offset, sizeof(number));
 		msgpack_pack_uint64(pk, number);
+		return;
+	case FIELD_BOOL:
+		msgpack_pack_true(pk);
 		return;
 	case FIELD_NAME:
 	case FIELD_TEXT:

@@ -10,6 +10,7 @@
 
 enum field_kind {
 	FIELD_U64,
+	FIELD_BOOL, /* absent means false */
 	FIELD_NAME, /* text of [A-Za-z0-9._-], 1..max bytes */
 	FIELD_TEXT, /* any text up to max bytes */
 	FIELD_BIN, /* bytes, up to max */

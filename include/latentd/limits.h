@@ -23,5 +23,6 @@
 #define LATENTD_MAX_BODY_BYTES 1073741824u /* body of one message */
 #define LATENTD_MAX_ACKS 256u /* acknowledgements in one COLLECT */
 #define LATENTD_MAX_WAIT_MS 25000u /* how long one COLLECT may wait */
+#define LATENTD_MAX_DEADLINE_MS 604800000u /* a job's deadline: a week */
 
 #endif

@@ -56,6 +56,17 @@ enum latentd_output {
 };
 
 /*
+ * Which of a model's jobs go first.  A job that waits long moves up a class at
+ * a time, so that no class starves (protocol.md §1).
+ */
+enum latentd_priority {
+	LATENTD_NORMAL = 0,
+	LATENTD_URGENT,
+	LATENTD_HIGH,
+	LATENTD_LOW,
+};
+
+/*
  * A tensor's description: C-contiguous, little-endian, outermost dimension
  * first.  ndim 0 means "no tensor here".
  */

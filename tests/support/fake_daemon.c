@@ -195,7 +195,8 @@ fake_welcome(struct fake_daemon *d, struct request *req)
 void
 fake_accept(struct fake_daemon *d, struct request *req, uint64_t id)
 {
-	struct message_accepted in = {d->instance, id, JOB_QUEUED, 0};
+	struct message_accepted in = {
+	    .instance = d->instance, .id = id, .state = JOB_QUEUED};
 
 	fake_reply(req, MESSAGE_ACCEPTED, &in, NULL, 0);
 }
@@ -203,7 +204,9 @@ fake_accept(struct fake_daemon *d, struct request *req, uint64_t id)
 void
 fake_busy(struct fake_daemon *d, struct request *req, uint64_t ms)
 {
-	struct message_busy in = {d->instance, as_text("jobs"), ms};
+	struct message_busy in = {.instance = d->instance,
+	    .reason = as_text("jobs"),
+	    .retry_after_ms = ms};
 
 	fake_reply(req, MESSAGE_BUSY, &in, NULL, 0);
 }
@@ -219,7 +222,7 @@ fake_reject(struct request *req, enum latentd_err code, const char *message)
 void
 fake_empty(struct fake_daemon *d, struct request *req, uint64_t pending)
 {
-	struct message_empty in = {d->instance, pending};
+	struct message_empty in = {.instance = d->instance, .pending = pending};
 
 	fake_reply(req, MESSAGE_EMPTY, &in, NULL, 0);
 }

@@ -6,17 +6,20 @@
 
 #include "base/msgbuf.h"
 
+static bool
+always(const struct job *job, void *arg)
+{
+	(void)arg;
+	return job != NULL;
+}
+
 static struct job *
 on_pop(struct lane *lane, void *arg)
 {
-	struct job *job = TAILQ_FIRST(&lane->waiting);
+	struct job *job = order_pop(&lane->waiting, 0, always, NULL);
 
 	(void)arg;
-	if (job == NULL)
-		return NULL;
-	TAILQ_REMOVE(&lane->waiting, job, link);
-	lane->waiting_n--;
-	cr_assert_eq(job->state, JOB_QUEUED);
+	cr_assert(job == NULL || job->state == JOB_QUEUED);
 	return job;
 }
 
@@ -82,13 +85,9 @@ static void
 on_ended(struct job *job, void *arg)
 {
 	struct fixture_dispatch *x = arg;
-	enum job_state state = JOB_DONE;
+	enum job_state state = job_end_state(&job->reason);
 
 	cr_assert_eq(job->running_n, 0);
-	if (job->cancelled)
-		state = JOB_CANCELLED;
-	else if (job->reason.err != LATENTD_OK)
-		state = JOB_FAILED;
 	cr_assert_eq(job->result != NULL, state == JOB_DONE);
 	job_move(&x->f.jobs, job, state);
 	job_release_input(&x->f.jobs, job);
@@ -106,9 +105,12 @@ fixture_dispatch_open(struct fixture_dispatch *x, uint64_t results_max)
 	    .ended = on_ended,
 	    .arg = x};
 
+	const struct dispatch_options options = {
+	    .result_bytes_max = results_max};
+
 	memset(x, 0, sizeof(*x));
 	fixture_jobs_open(&x->f);
-	x->d = dispatch_open(&x->f.loop.uv, &x->f.jobs, results_max, &sinks);
+	x->d = dispatch_open(&x->f.loop.uv, &x->f.jobs, &options, &sinks);
 	cr_assert_not_null(x->d);
 	x->p = fixture_producer(&x->f, "p");
 	producers_hold(x->p);
@@ -157,8 +159,7 @@ fixture_submit(struct fixture_dispatch *x, const char *model, size_t parts_n)
 	cr_assert_not_null(job->lane);
 	job->expect.max_bytes = 10;
 	job_move(&x->f.jobs, job, JOB_QUEUED);
-	TAILQ_INSERT_TAIL(&job->lane->waiting, job, link);
-	job->lane->waiting_n++;
+	cr_assert(order_push(&job->lane->waiting, job, 0));
 	dispatch_kick(x->d);
 	return job;
 }
@@ -229,8 +230,7 @@ fixture_requeue(struct fixture_dispatch *x)
 		struct job *job = x->retries[i];
 
 		job->retry_at_ns = 0;
-		TAILQ_INSERT_TAIL(&job->lane->waiting, job, link);
-		job->lane->waiting_n++;
+		cr_assert(order_push(&job->lane->waiting, job, 0));
 	}
 	x->retries_n = 0;
 	dispatch_kick(x->d);

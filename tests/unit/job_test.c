@@ -84,12 +84,15 @@ Test(job, keys_of_64_bytes_are_kept_whole)
 
 static const bool moves[JOB_STATE_COUNT][JOB_STATE_COUNT] = {
     [JOB_NEW] = {[JOB_QUEUED] = true},
-    [JOB_QUEUED] =
-	{[JOB_ACTIVE] = true, [JOB_CANCELLED] = true, [JOB_FAILED] = true},
+    [JOB_QUEUED] = {[JOB_ACTIVE] = true,
+	[JOB_CANCELLED] = true,
+	[JOB_FAILED] = true,
+	[JOB_EXPIRED] = true},
     [JOB_ACTIVE] = {[JOB_QUEUED] = true,
 	[JOB_DONE] = true,
 	[JOB_FAILED] = true,
-	[JOB_CANCELLED] = true},
+	[JOB_CANCELLED] = true,
+	[JOB_EXPIRED] = true},
 };
 
 /* Bring a NEW job to ${state} by allowed moves. */
@@ -142,14 +145,14 @@ Test(job, only_the_moves_of_the_drawing_are_allowed_and_others_abort)
 Test(job, ends_are_counted_once_and_open_jobs_per_producer)
 {
 	static const enum job_state ends[] = {
-	    JOB_DONE, JOB_FAILED, JOB_CANCELLED};
+	    JOB_DONE, JOB_FAILED, JOB_CANCELLED, JOB_EXPIRED};
 	struct fixture_jobs f;
 	struct producer *p;
 
 	fixture_jobs_open(&f);
 	p = fixture_producer(&f, "p");
 	producers_hold(p);
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < 4; i++) {
 		struct job *job = fixture_job(&f, p, "k", 1, 0);
 
 		job_move(&f.jobs, job, JOB_QUEUED);
@@ -165,7 +168,7 @@ Test(job, ends_are_counted_once_and_open_jobs_per_producer)
 		job_destroy(&f.jobs, job);
 		cr_assert_eq(f.jobs.ended_n[ends[i]], 1);
 	}
-	cr_assert_eq(f.moves_n, 15);
+	cr_assert_eq(f.moves_n, 20);
 	producers_release(&f.jobs.producers, p);
 	fixture_jobs_close(&f);
 }
@@ -282,7 +285,8 @@ longest_header(size_t files_n)
 	    .attempts = UINT32_MAX,
 	    .queued_ms = UINT64_MAX,
 	    .decode_ms = UINT64_MAX,
-	    .finish_ms = UINT64_MAX};
+	    .finish_ms = UINT64_MAX,
+	    .unknown_acks = LATENTD_MAX_ACKS};
 
 	for (size_t i = 0; i < files_n; i++)
 		file_bytes[i] = LATENTD_MAX_BODY_BYTES;

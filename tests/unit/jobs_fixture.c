@@ -20,8 +20,9 @@ fixture_jobs_open(struct fixture_jobs *f)
 {
 	memset(f, 0, sizeof(*f));
 	fixture_loop_open(&f->loop);
-	f->jobs.on_move = on_move;
-	f->jobs.arg = f;
+	jobs_init(&f->jobs, on_move, f);
+	f->jobs.producers.bounds =
+	    (struct producer_bounds){SIZE_MAX, UINT64_MAX, 1};
 }
 
 void
@@ -33,6 +34,8 @@ fixture_jobs_close(struct fixture_jobs *f)
 		cr_assert_eq(f->jobs.state_n[i], 0, "state %zu", i);
 	cr_assert_eq(f->jobs.input_bytes, 0);
 	cr_assert_eq(f->jobs.result_bytes, 0);
+	cr_assert_eq(f->jobs.expected_bytes, 0);
+	cr_assert(TAILQ_EMPTY(&f->jobs.owned));
 	cr_assert_null(f->jobs.by_id);
 	cr_assert_null(f->jobs.producers.table);
 }
@@ -61,6 +64,7 @@ fixture_job(struct fixture_jobs *f, struct producer *producer, const char *key,
 			 (struct text){key, strlen(key)}, parts_n, &job, NULL),
 	    LATENTD_OK);
 	job->geo = (struct geometry){.batch = (uint32_t)parts_n, .frames = 1};
+	job->cost_px = 1;
 	if (message_bytes == 0)
 		return job;
 	cr_assert_not_null(msg = msgbuf_create(message_bytes, 0));

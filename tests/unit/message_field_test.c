@@ -216,6 +216,8 @@ is_right(enum field_kind kind, enum form form)
 	switch (kind) {
 	case FIELD_U64:
 		return form == POSITIVE;
+	case FIELD_BOOL:
+		return form == YES;
 	case FIELD_NAME:
 	case FIELD_TEXT:
 		return form == STR;

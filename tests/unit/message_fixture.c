@@ -6,7 +6,7 @@
 
 #include <criterion/criterion.h>
 
-enum kind { NAME, TEXT, BYTES, NUMBER, ONE, SHAPE, NUMBERS, TEXTS };
+enum kind { NAME, TEXT, BYTES, NUMBER, FLAG, ONE, SHAPE, NUMBERS, TEXTS };
 
 struct known {
 	enum message_type type;
@@ -25,11 +25,14 @@ static const char *const dtypes[] = {
 static const char *const outputs[] = {
     "", "jpg", "png", "mp4", "pixels", "float", "latent", NULL};
 static const char *const states[] = {
-    "", "queued", "active", "done", "failed", "cancelled", NULL};
+    "", "queued", "active", "done", "failed", "cancelled", "expired", NULL};
+static const char *const priorities[] = {
+    "normal", "urgent", "high", "low", NULL};
 static const char *const codes[] = {"ok", "invalid", "protocol", "version",
     "model", "shape", "image", "too_large", "busy", "denied", "not_found",
-    "cancelled", "expired", "endpoint", "refused", "unreachable", "timeout",
-    "stopping", "unsupported", "io", "memory", "internal", NULL};
+    "collected", "dropped", "cancelled", "expired", "endpoint", "refused",
+    "unreachable", "timeout", "stopping", "unsupported", "io", "memory",
+    "internal", NULL};
 
 /* clang-format off */
 #define AT(s, f) offsetof(struct message_##s, f)
@@ -38,6 +41,7 @@ static const char *const codes[] = {"ok", "invalid", "protocol", "version",
 #define B_(T, s, f) {MESSAGE_##T, #f, BYTES, AT(s, f), 0, 64, NULL, true}
 #define U_(T, s, f, most, o) \
 	{MESSAGE_##T, #f, NUMBER, AT(s, f), 0, most, NULL, o}
+#define F_(T, s, f) {MESSAGE_##T, #f, FLAG, AT(s, f), 0, 0, NULL, true}
 #define E_(T, s, f, names, o) {MESSAGE_##T, #f, ONE, AT(s, f), 0, 0, names, o}
 #define A_(T, s, f, kind, most, o) \
 	{MESSAGE_##T, #f, kind, AT(s, f), AT(s, f##_n), most, NULL, o}
@@ -56,6 +60,9 @@ static const struct known all[] = {
     U_(SUBMIT, submit, width_px, 16384, true),
     E_(SUBMIT, submit, output, outputs, true),
     U_(SUBMIT, submit, metadata_bytes, 1048576, true),
+    E_(SUBMIT, submit, priority, priorities, true),
+    U_(SUBMIT, submit, deadline_ms, 604800000, true),
+    F_(SUBMIT, submit, refuse_late), F_(SUBMIT, submit, cancel_on_disconnect),
     N_(COLLECT, collect, producer, false), B_(COLLECT, collect, secret),
     A_(COLLECT, collect, acks, NUMBERS, 256, true),
     U_(COLLECT, collect, wait_ms, 25000, true),
@@ -70,8 +77,10 @@ static const struct known all[] = {
     U_(ACCEPTED, accepted, id, TOP, false),
     E_(ACCEPTED, accepted, state, states, false),
     U_(ACCEPTED, accepted, position, TOP, false),
+    U_(ACCEPTED, accepted, estimated_wait_ms, TOP, true),
     U_(BUSY, busy, instance, TOP, false), T_(BUSY, busy, reason, 64, false),
     U_(BUSY, busy, retry_after_ms, 3600000, false),
+    U_(BUSY, busy, estimated_wait_ms, TOP, true),
     E_(REJECTED, rejected, code, codes, false),
     T_(REJECTED, rejected, message, 512, false),
     U_(RESULT, result, instance, TOP, false),
@@ -89,8 +98,10 @@ static const struct known all[] = {
     U_(RESULT, result, queued_ms, TOP, true),
     U_(RESULT, result, decode_ms, TOP, true),
     U_(RESULT, result, finish_ms, TOP, true),
+    U_(RESULT, result, unknown_acks, 256, true),
     U_(EMPTY, empty, instance, TOP, false),
     U_(EMPTY, empty, pending, TOP, false),
+    U_(EMPTY, empty, unknown_acks, 256, true),
     U_(CANCELLED, cancelled, id, TOP, false),
     E_(CANCELLED, cancelled, state, states, false),
     U_(REPORT, report, instance, TOP, false),
@@ -278,6 +289,10 @@ fill_field(uint8_t *m, const struct known *k, const json_t *v,
 		number = number_of(v);
 		memcpy(m + k->at, &number, sizeof(number));
 		return;
+	case FLAG:
+		cr_assert(json_is_boolean(v));
+		*(bool *)(m + k->at) = json_is_true(v);
+		return;
 	case ONE:
 		value = index_of(k->names, json_string_value(v));
 		memcpy(m + k->at, &value, sizeof(value));
@@ -381,6 +396,9 @@ random_field(uint8_t *m, const struct known *k, struct fuzz *f,
 		number = random_number(f, k->most);
 		memcpy(m + k->at, &number, sizeof(number));
 		return;
+	case FLAG:
+		*(bool *)(m + k->at) = true;
+		return;
 	case ONE:
 		while (k->names[value] != NULL)
 			value++;
@@ -457,6 +475,8 @@ same_field(const uint8_t *a, const uint8_t *b, const struct known *k)
 		return same_text(s, t);
 	case NUMBER:
 		return memcmp(a + k->at, b + k->at, sizeof(uint64_t)) == 0;
+	case FLAG:
+		return *(const bool *)(a + k->at) == *(const bool *)(b + k->at);
 	case ONE:
 		return memcmp(a + k->at, b + k->at, sizeof(int)) == 0;
 	case SHAPE:

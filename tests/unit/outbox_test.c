@@ -13,10 +13,9 @@ struct fixture {
 	struct fixture_jobs f;
 	struct outbox *o;
 	struct producer *p, *q;
-	size_t available_n, dropped_n, room_n;
+	size_t available_n, dropped_n, acked_n, room_n;
 	struct producer *available; /* the last one told of */
 	char dropped[16][LATENTD_MAX_NAME_BYTES + 1];
-	unsigned acked_n;
 	unsigned next_key;
 };
 
@@ -45,14 +44,16 @@ on_acked(const struct job *job, void *arg)
 {
 	struct fixture *x = arg;
 
-	cr_assert_neq(job->tag, 0);
+	cr_assert_neq(job->lease_pipe, 0);
 	x->acked_n++;
 }
 
 static void
-on_room(void *arg)
+on_room(struct producer *producer, void *arg)
 {
 	struct fixture *x = arg;
+
+	cr_assert(producer == x->p || producer == x->q);
 
 	x->room_n++;
 }
@@ -255,21 +256,47 @@ Test(outbox, a_lease_can_be_acknowledged_over_another_connection)
 	close_outbox(&x);
 }
 
-Test(outbox, results_that_nobody_collects_are_dropped_in_time)
+Test(outbox, a_result_that_nobody_collects_leaves_a_notice_and_that_goes_too)
 {
 	struct fixture x;
+	struct job *job;
 
 	open_outbox(&x, 1);
-	put(&x, x.p);
+	job = put(&x, x.p);
 	put(&x, x.q);
-	put(&x, x.p);
-	FIXTURE_RUN_UNTIL(&x.f.loop, x.dropped_n == 3);
+	FIXTURE_RUN_UNTIL(&x.f.loop, x.dropped_n >= 2);
 	cr_assert_str_eq(x.dropped[0], "k0");
 	cr_assert_str_eq(x.dropped[1], "k1");
-	cr_assert_str_eq(x.dropped[2], "k2");
-	cr_assert_eq(outbox_kept_n(x.o), 0);
 	cr_assert_eq(x.f.jobs.result_bytes, 0);
-	cr_assert_eq(x.room_n, 3);
+	if (x.dropped_n == 2) {
+		cr_assert_eq(outbox_kept_n(x.o), 2);
+		cr_assert_eq(job->reason.err, LATENTD_ERR_DROPPED);
+		cr_assert_null(job->result);
+	}
+	FIXTURE_RUN_UNTIL(&x.f.loop, x.dropped_n == 4);
+	cr_assert_str_eq(x.dropped[2], "k0");
+	cr_assert_eq(outbox_kept_n(x.o), 0);
+	cr_assert_eq(x.room_n, 4);
+	close_outbox(&x);
+}
+
+Test(outbox, the_notice_of_a_dropped_result_is_delivered_like_one)
+{
+	struct fixture x;
+	struct job *job;
+
+	open_outbox(&x, LONG_MS);
+	job = put(&x, x.p);
+	/* As if it had waited for long; the second one arms the timer. */
+	job->kept_since_ns = 1;
+	put(&x, x.p);
+	FIXTURE_RUN_UNTIL(&x.f.loop, x.dropped_n == 1);
+	cr_assert_eq(outbox_kept_n(x.o), 2);
+	cr_assert_eq(outbox_take(x.o, x.p, 1), job);
+	cr_assert_eq(job->state, JOB_DONE);
+	cr_assert_eq(job->reason.err, LATENTD_ERR_DROPPED);
+	cr_assert(outbox_ack(x.o, x.p, job->tag));
+	cr_assert_eq(x.f.jobs.result_bytes, 3);
 	close_outbox(&x);
 }
 
@@ -281,7 +308,7 @@ Test(outbox, a_leased_result_is_dropped_in_time_too)
 	open_outbox(&x, 1);
 	job = put(&x, x.p);
 	cr_assert_eq(outbox_take(x.o, x.p, 1), job);
-	FIXTURE_RUN_UNTIL(&x.f.loop, x.dropped_n == 1);
+	FIXTURE_RUN_UNTIL(&x.f.loop, x.dropped_n == 2);
 	outbox_release(x.o, 1);
 	cr_assert_null(outbox_take(x.o, x.p, 1));
 	close_outbox(&x);

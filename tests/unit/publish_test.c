@@ -166,7 +166,7 @@ Test(publish, a_result_that_is_there_answers_at_once_with_all_it_has)
 	job->finished_ns = 68000000;
 	job->attempts_n = 3;
 	strcpy(job->endpoint, "gpu");
-	publish_collect(x.p, &r, x.producer, LONG_MS);
+	publish_collect(x.p, &r, x.producer, LONG_MS, 0);
 	frame = reply_of(&r, &m);
 	cr_assert_eq(frame.type, MESSAGE_RESULT);
 	cr_assert_eq(m.result.instance, INSTANCE);
@@ -208,7 +208,7 @@ Test(publish, failed_and_cancelled_jobs_are_results_without_a_body)
 		union message_any m;
 		struct job *job = ended(x.producer, states[i]);
 
-		publish_collect(x.p, &r, x.producer, 0);
+		publish_collect(x.p, &r, x.producer, 0, 0);
 		frame = reply_of(&r, &m);
 		cr_assert_eq(m.result.state, states[i]);
 		cr_assert_eq(m.result.code, LATENTD_ERR_REFUSED);
@@ -231,11 +231,11 @@ Test(publish, without_a_result_and_a_wait_the_answer_is_empty)
 	struct job *job;
 
 	open_publish();
-	publish_collect(x.p, &r, x.producer, 0);
+	publish_collect(x.p, &r, x.producer, 0, 0);
 	check_empty(&r, 0);
 	job = fixture_job(&x.f, x.producer, "open", 1, 0);
 	job_move(&x.f.jobs, job, JOB_QUEUED);
-	publish_collect(x.p, &r, x.producer, 0);
+	publish_collect(x.p, &r, x.producer, 0, 0);
 	check_empty(&r, 1);
 	job_destroy(&x.f.jobs, job);
 	close_publish();
@@ -248,9 +248,9 @@ Test(publish, those_who_wait_are_served_in_the_order_in_which_they_came)
 
 	open_publish();
 	/* Who gives up first is not who is served first. */
-	publish_collect(x.p, &r[0], x.producer, 3 * LONG_MS);
-	publish_collect(x.p, &r[1], x.producer, LONG_MS);
-	publish_collect(x.p, &r[2], x.producer, 2 * LONG_MS);
+	publish_collect(x.p, &r[0], x.producer, 3 * LONG_MS, 0);
+	publish_collect(x.p, &r[1], x.producer, LONG_MS, 0);
+	publish_collect(x.p, &r[2], x.producer, 2 * LONG_MS, 0);
 	a = ended(x.producer, JOB_DONE);
 	publish_available(x.p, x.producer);
 	check_result(&r[0], a);
@@ -274,8 +274,8 @@ Test(publish, news_for_one_producer_serve_nobody_else)
 
 	open_publish();
 	q = fixture_producer(&x.f, "q");
-	publish_collect(x.p, &other, q, LONG_MS);
-	publish_collect(x.p, &mine, x.producer, LONG_MS);
+	publish_collect(x.p, &other, q, LONG_MS, 0);
+	publish_collect(x.p, &mine, x.producer, LONG_MS, 0);
 	job = ended(x.producer, JOB_DONE);
 	publish_available(x.p, x.producer);
 	check_result(&mine, job);
@@ -292,9 +292,9 @@ Test(publish, a_wait_ends_in_time_whoever_came_first)
 			    shorter[2] = {{.pipe = 2}, {.pipe = 3}};
 
 	open_publish();
-	publish_collect(x.p, &shorter[0], x.producer, 2);
-	publish_collect(x.p, &longer, x.producer, LONG_MS);
-	publish_collect(x.p, &shorter[1], x.producer, 1);
+	publish_collect(x.p, &shorter[0], x.producer, 2, 0);
+	publish_collect(x.p, &longer, x.producer, LONG_MS, 0);
+	publish_collect(x.p, &shorter[1], x.producer, 1, 0);
 	FIXTURE_RUN_UNTIL(
 	    &x.f.loop, shorter[0].reply != NULL && shorter[1].reply != NULL);
 	check_empty(&shorter[0], 0);
@@ -312,9 +312,9 @@ Test(publish, waits_of_a_gone_connection_end_and_others_go_on)
 	struct job *job;
 
 	open_publish();
-	publish_collect(x.p, &gone[0], x.producer, LONG_MS);
-	publish_collect(x.p, &stays, x.producer, LONG_MS);
-	publish_collect(x.p, &gone[1], x.producer, LONG_MS);
+	publish_collect(x.p, &gone[0], x.producer, LONG_MS, 0);
+	publish_collect(x.p, &stays, x.producer, LONG_MS, 0);
+	publish_collect(x.p, &gone[1], x.producer, LONG_MS, 0);
 	publish_gone(x.p, 77);
 	cr_assert(gone[0].reply == NULL && stays.reply == NULL);
 	publish_gone(x.p, 5);
@@ -337,8 +337,8 @@ Test(publish, a_producer_exists_as_long_as_somebody_waits_for_it)
 	open_publish();
 	q = fixture_producer(&x.f, "q");
 	identity = q->identity;
-	publish_collect(x.p, &r[0], q, LONG_MS);
-	publish_collect(x.p, &r[1], q, 1);
+	publish_collect(x.p, &r[0], q, LONG_MS, 0);
+	publish_collect(x.p, &r[1], q, 1, 0);
 	FIXTURE_RUN_UNTIL(&x.f.loop, r[1].reply != NULL);
 	check_empty(&r[1], 0);
 	cr_assert_eq(producers_find(&x.f.jobs.producers, &identity), q);

@@ -86,6 +86,13 @@ def requests():
         yield row("SUBMIT", f"encode of a {dtype} tensor",
                   submit | {"task": "encode", "dtype": dtype,
                             "shape": [1, 3, 1048576, 1, 1, 1]}, 1)
+    for priority in ("urgent", "high", "low"):
+        yield row("SUBMIT", f"priority {priority}",
+                  submit | latent | {"priority": priority}, 131072)
+    yield row("SUBMIT", "a deadline, and all wishes about it",
+              submit | latent | {"deadline_ms": 604800000,
+                                 "refuse_late": True,
+                                 "cancel_on_disconnect": True}, 131072)
     yield row("COLLECT", "is there a result?", {"producer": "p"})
     yield row("COLLECT", "acknowledgements of every width, longest wait", {
         "producer": "p", "secret": b"s",
@@ -106,14 +113,23 @@ def replies():
         "version": "0.1.0", "instance": 1, "max_body_bytes": 2 ** 20,
         "max_wait_ms": 1000,
         "services": [f"decode/model-{i}" for i in range(16)]})
-    for state in ("queued", "active", "done", "failed", "cancelled"):
+    for state in ("queued", "active", "done", "failed", "cancelled",
+                  "expired"):
         yield row("ACCEPTED", f"a job that is {state}", {
             "instance": 2 ** 63, "id": 1, "state": state, "position": 0})
-    for reason in ("jobs", "bytes", "stopping"):
+    yield row("ACCEPTED", "with an estimate", {
+        "instance": 2 ** 63, "id": 1, "state": "queued", "position": 12,
+        "estimated_wait_ms": 3400})
+    yield row("BUSY", "because of the deadline, with an estimate", {
+        "instance": 7, "reason": "deadline", "retry_after_ms": 900,
+        "estimated_wait_ms": 1900})
+    for reason in ("jobs", "bytes", "producer_jobs", "producer_bytes",
+                   "stopping"):
         yield row("BUSY", f"because of {reason}", {
             "instance": 7, "reason": reason, "retry_after_ms": 50})
     for code in ("invalid", "protocol", "version", "model", "shape", "image",
-                 "too_large", "not_found", "unsupported", "memory",
+                 "too_large", "not_found", "collected", "unsupported",
+                 "memory",
                  "internal"):
         yield row("REJECTED", code, {
             "code": code, "message": "field \"shape\" is [1], \u2026"})
@@ -124,6 +140,8 @@ def replies():
     yield from results()
     yield row("EMPTY", "nothing pending", {"instance": 9, "pending": 0})
     yield row("EMPTY", "three pending", {"instance": 9, "pending": 3})
+    yield row("EMPTY", "and acknowledgements that hit nothing", {
+        "instance": 9, "pending": 3, "unknown_acks": 256})
     yield row("CANCELLED", "was queued", {"id": 3, "state": "queued"})
     yield row("REPORT", "the JSON is in the body", {"instance": 11}, 5000)
     yield row("EVENT", "a change of state", {
@@ -152,6 +170,12 @@ def results():
                  "io"):
         yield row("RESULT", f"failed with {code}",
                   head | {"state": "failed", "code": code})
+    yield row("RESULT", "dropped before it was collected", head | {
+        "state": "done", "code": "dropped", "message": "too late"})
+    yield row("RESULT", "expired, and two stale acknowledgements", head | {
+        "state": "expired", "code": "expired",
+        "message": "not begun within its deadline of 5 ms",
+        "unknown_acks": 2})
     yield row("RESULT", "cancelled before any request", head | {
         "state": "cancelled", "code": "cancelled",
         "message": "cancelled by its producer"})
@@ -248,7 +272,11 @@ def refused_values():
             ("shape", [1.0]), ("shape", ["1"]), ("shape", "1"),
             ("shape", {}), ("height_px", 16385), ("width_px", -1),
             ("width_px", True), ("width_px", None), ("output", "gif"),
-            ("output", "none"), ("metadata_bytes", 1048577)):
+            ("output", "none"), ("metadata_bytes", 1048577),
+            ("priority", "idle"), ("priority", 1),
+            ("deadline_ms", 604800001), ("deadline_ms", -1),
+            ("refuse_late", 1), ("refuse_late", "true"),
+            ("cancel_on_disconnect", None)):
         yield refusal(f"SUBMIT with {field} {shown(value)!r}", "invalid",
                       field, frame("SUBMIT", pack(submit | {field: value})))
     for field, value in (("acks", [1] * 257), ("acks", 1), ("acks", [None]),
@@ -257,7 +285,7 @@ def refused_values():
         yield refusal(f"COLLECT with {field} {text}", "invalid", field,
                       frame("COLLECT", pack(collect | {field: value})))
     accepted = {"instance": 1, "id": 1, "state": "queued", "position": 0}
-    for state in ("new", "", "Queued", "expired"):
+    for state in ("new", "", "Queued", "buried"):
         yield refusal(f"ACCEPTED with state {state!r}", "invalid", "state",
                       frame("ACCEPTED", pack(accepted | {"state": state})))
     yield refusal("WELCOME with 65 services", "invalid", "services",
