@@ -163,7 +163,8 @@ unsigned job_class(enum latentd_priority priority);
 
 /*
  * job_is_late(job): its deadline has passed, so nothing is sent for it any more.
- * job_late_reason(job, why): EXPIRED, and the sentence.
+ * job_late_reason(job, why): EXPIRED, and the sentence; ${why} is not the job's
+ * own.
  */
 bool job_is_late(const struct job *job);
 void job_late_reason(const struct job *job, struct reason *why);

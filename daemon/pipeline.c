@@ -195,11 +195,13 @@ static struct job *
 on_pop(struct lane *lane, void *arg)
 {
 	struct pipeline *p = arg;
+	struct reason why;
 	struct job *job;
 
 	/* The timer of deadlines may come a moment later. */
 	while ((job = queue_pop(p->queue, lane)) != NULL && job_is_late(job)) {
-		job_late_reason(job, &job->reason);
+		job_late_reason(job, &why);
+		job->reason = why;
 		pipeline_end_job(p, job);
 	}
 	return job;

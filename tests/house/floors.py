@@ -17,14 +17,14 @@ from pathlib import Path
 # The job's floor: the records that stages hand on, each may use those before
 # it.  NAME_more.c belongs to NAME, here and below.
 RECORDS = (
-    "config", "producer", "job", "intake", "reply", "lane", "attempt",
-    "endpoint",
+    "producer", "config", "job", "intake", "reply", "order", "lane",
+    "attempt", "endpoint",
 )
 
 # The stages, and what else stands on their floor.
 STAGES = (
     "ingress", "gateway", "queue", "transfer", "finish", "outbox", "publish",
-    "spool", "metrics", "drain", "joblog", "probe",
+    "spool", "metrics", "drain", "joblog", "probe", "deadline", "remember",
 )
 
 GROUND = {"include", "proto"}

@@ -40,8 +40,9 @@ def daemon(start_endpoint, start_daemon):
 
 def still_decodes(daemon):
     with wire.Producer(daemon.url, "honest") as producer:
-        producer.submit("k", Z.data, **Z.fields, output="pixels")
-        result = producer.take("k").expect("RESULT", state="done")
+        key = wire.new_key()
+        producer.submit(key, Z.data, **Z.fields, output="pixels")
+        result = producer.take(key).expect("RESULT", state="done")
         assert len(result.body) == 64 * 64 * 3
         producer.thank()
 

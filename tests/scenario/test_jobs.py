@@ -57,14 +57,43 @@ def test_the_same_key_twice_is_one_job(start_fake, start_daemon, connect, gate):
     assert submit(producer, "k", latent(seed=2)) == first
     gate.set()
     check(producer.take("k"))
-    # Known until it is acknowledged, and then no more.
     assert submit(producer, "k") == first
     producer.thank()
     producer.next(0).expect("EMPTY", pending=0)
+    # Acknowledged, it is remembered, and not decoded again.
+    again = producer.try_submit("k", Z.data, **Z.fields)
+    again.expect("REJECTED", code="collected")
+    assert f"job {first}," in again["message"]
     assert len(fake.requests) == 1
+
+
+def test_a_key_is_free_again_when_it_is_no_longer_remembered(
+    start_fake, start_daemon, connect
+):
+    fake = start_fake()
+    daemon = start_daemon({**fake.section(), "queue": {"remember_s": 0}})
+    producer = connect(daemon)
+    first = submit(producer, "k")
+    check(producer.take("k"))
+    producer.thank()
     assert submit(producer, "k") != first
     check(producer.take("k"))
     producer.thank()
+    assert len(fake.requests) == 2
+
+
+def test_the_key_of_a_job_that_gave_nothing_may_be_used_again(
+    start_fake, start_daemon, connect, gate
+):
+    fake = start_fake(held(gate))
+    producer = connect(start_daemon(fake.section()))
+    first = submit(producer, "k")
+    producer.cancel("k").expect("CANCELLED")
+    producer.take("k").expect("RESULT", state="cancelled")
+    producer.thank()
+    assert submit(producer, "k") != first
+    gate.set()
+    check(producer.take("k"))
 
 
 def test_a_repeated_submit_tells_the_jobs_state(
@@ -318,7 +347,8 @@ def test_busy_by_jobs_until_a_result_is_collected(
     start_fake, start_daemon, connect
 ):
     fake = start_fake()
-    producer = connect(start_daemon({**fake.section(), "queue": {"jobs": 3}}))
+    producer = connect(start_daemon(
+        {**fake.section(), "queue": {"jobs": 3, "producer_jobs": 3}}))
     for i in range(3):
         submit(producer, f"k{i}")
     for _ in range(2):
@@ -338,7 +368,8 @@ def test_busy_by_bytes_until_a_job_is_done(
     start_fake, start_daemon, connect, gate
 ):
     fake = start_fake(then=held(gate))
-    daemon = start_daemon({**fake.section(), "queue": {"bytes": "1M"}})
+    daemon = start_daemon({**fake.section(), "queue": {
+        "bytes": "1M", "producer_bytes": "1G"}})
     producer = connect(daemon)
     large = [latent(height=160, width=160, dtype="float32", seed=i)
              for i in range(3)]

@@ -28,8 +28,9 @@ def submit(producer, key="k", z=Z):
 
 def decode(daemon, name="p"):
     with wire.Producer(daemon.url, name) as producer:
-        submit(producer)
-        result = producer.take("k").expect("RESULT", state="done")
+        key = wire.new_key()
+        submit(producer, key)
+        result = producer.take(key).expect("RESULT", state="done")
         producer.thank()
     assert len(result.body) == 64 * 64 * 3
 

@@ -55,7 +55,7 @@ def test_the_sample_configuration_is_right_and_names_every_key(short_tmp):
     path = short_tmp / "latentd.conf"
     token = short_tmp / "token"
     token.write_text("secret\n")
-    whole = re.sub(r"^# (\w+ = |\[endpoint)", r"\1", text, flags=re.M)
+    whole = re.sub(r"^# (\w+ = |\[endpoint|\[producer)", r"\1", text, flags=re.M)
     whole = re.sub(r"^token_file = .*", f"token_file = {token}", whole,
                    flags=re.M)
     assert whole.count("\n[endpoint") == text.count("[endpoint ")

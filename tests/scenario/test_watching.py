@@ -71,6 +71,7 @@ def test_the_report_counts_jobs_in_every_state(
     assert ended["jobs"] == {
         "queued": 0, "active": 0, "kept": 3, "done_total": 1,
         "failed_total": 1, "cancelled_total": 1,
+        "expired_total": 0,
     }
     assert ended["queue"]["bytes"] == 0
     assert ended["queue"]["result_bytes"] > 0

@@ -11,6 +11,7 @@ no library would.
         result = producer.take("k1")
 """
 
+import itertools
 import os
 import re
 import socket
@@ -91,6 +92,14 @@ class Message:
 
     def __repr__(self):
         return f"{self.type} {self.fields} + {len(self.body)} bytes"
+
+
+def new_key():
+    """A key that nobody used before: acknowledged ones are remembered."""
+    return f"key-{next(_keys)}"
+
+
+_keys = itertools.count(1)
 
 
 def dial(url):
