@@ -18,6 +18,7 @@
 
 #define ERROR_BODY_BYTES 8192u
 #define IDLE_HANDLES_MAX 32u
+#define BUFFER_BYTES 65536L
 
 struct transfers {
 	struct curl_uv *curl;
@@ -298,8 +299,10 @@ set_options(struct transfer *t)
 	/* Without it a stalled DNS look-up blocks the loop at clean-up. */
 	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
-	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 131072L);
-	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 131072L);
+	/* curl allocates both anew for each transfer; of 128 KiB, malloc would
+	 * get them from the kernel and give them back. */
+	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
+	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, BUFFER_BYTES);
 }
 
 bool

@@ -32,16 +32,21 @@ struct http_request {
 	bool in_handler; /* inside a callback of the owner's */
 	bool suspended;
 	void *user; /* the owner's */
-	uv_poll_t *watch; /* of the peer's hanging up, while suspended */
 	unsigned status; /* of response */
 	struct MHD_Response *response; /* made, not yet queued */
 };
 
-/* A connection, while MHD has it, when exchanges are bounded. */
+/*
+ * What MHD does not do for a connection: bound exchanges, and look at it while
+ * it is suspended.
+ */
 struct http_connection {
+	struct http_server *server;
 	TAILQ_ENTRY(http_connection) link; /* while it has a deadline */
-	int fd;
 	uint64_t until_ms; /* of the loop's clock; 0: not linked */
+	int fd;
+	uv_poll_t poll; /* for the peer's hanging up; stops when it has */
+	struct http_request *waiting; /* suspended, or NULL */
 };
 
 TAILQ_HEAD(http_request_list, http_request);
@@ -75,13 +80,13 @@ struct http_server {
 void http_server_run_soon(struct http_server *server);
 
 /*
- * http_exchange_begin(server, connection): from now on ${connection} has the
- * time of one exchange.  http_exchange_end(): it has all the time.
+ * http_exchange_begin(connection): from now on it has the time of one exchange.
+ * http_exchange_wait(connection, request): it has all the time, and the owner
+ * hears when the peer hangs up, until the next begin.
  */
-void http_exchange_begin(
-    struct http_server *server, struct MHD_Connection *connection);
-void http_exchange_end(
-    struct http_server *server, struct MHD_Connection *connection);
+void http_exchange_begin(struct MHD_Connection *connection);
+void http_exchange_wait(
+    struct MHD_Connection *connection, struct http_request *request);
 
 /*
  * http_request_on_access() and http_request_on_completed(): MHD's callbacks,

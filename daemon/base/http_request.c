@@ -101,59 +101,10 @@ body_free(struct http_request *r)
 	r->body_size = 0;
 }
 
-static void
-on_watch_closed(uv_handle_t *handle)
-{
-	free(handle);
-}
-
-static void
-watch_close(struct http_request *r)
-{
-	if (r->watch == NULL)
-		return;
-	uv_close((uv_handle_t *)r->watch, on_watch_closed);
-	r->watch = NULL;
-}
-
-static void
-on_watch(uv_poll_t *watch, int status, int events)
-{
-	struct http_request *r = watch->data;
-	struct http_server *server = r->server;
-
-	assert(r->magic == HTTP_REQUEST_MAGIC && r->watch == watch);
-	if (status == 0 && (events & UV_DISCONNECT) == 0)
-		return;
-	watch_close(r);
-	server->options.on_hangup(r, server->options.arg);
-}
-
-/* MHD does not look at a suspended connection, so its end is seen here. */
-static void
-watch_open(struct http_request *r)
-{
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-	    r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-	uv_poll_t *watch;
-
-	if (r->server->options.on_hangup == NULL || info == NULL ||
-	    (watch = calloc(1, sizeof(*watch))) == NULL)
-		return;
-	if (uv_poll_init(r->server->loop, watch, info->connect_fd) != 0) {
-		free(watch);
-		return;
-	}
-	watch->data = r;
-	r->watch = watch;
-	uv_poll_start(watch, UV_DISCONNECT, on_watch);
-}
-
 void
 http_request_resume(struct http_request *r)
 {
 	assert(r->suspended);
-	watch_close(r);
 	r->suspended = false;
 	MHD_resume_connection(r->connection);
 }
@@ -176,7 +127,7 @@ http_reply(struct http_request *r, unsigned status, const char *const *headers,
 		r->response = response;
 		return;
 	}
-	http_exchange_begin(r->server, r->connection);
+	http_exchange_begin(r->connection);
 	/* When this fails, the handler is called again and closes. */
 	response_queue(r, status, response);
 	http_request_resume(r);
@@ -332,13 +283,12 @@ request_complete(struct http_request *r)
 		r->in_handler = false;
 	}
 	if (!r->answered) {
-		http_exchange_end(server, r->connection);
 		r->suspended = true;
 		MHD_suspend_connection(r->connection);
-		watch_open(r);
+		http_exchange_wait(r->connection, r);
 		return MHD_YES;
 	}
-	http_exchange_begin(server, r->connection);
+	http_exchange_begin(r->connection);
 	return respond(r);
 }
 
@@ -372,7 +322,7 @@ http_request_on_completed(void *cls, struct MHD_Connection *connection,
 	assert(r->magic == HTTP_REQUEST_MAGIC);
 	*con_cls = NULL;
 	/* The time for the next request begins. */
-	http_exchange_begin(server, connection);
+	http_exchange_begin(connection);
 	if (r->delivered && !r->answered && server->options.on_gone != NULL)
 		server->options.on_gone(r, server->options.arg);
 	if (r->user != NULL && server->options.on_end != NULL)

@@ -21,8 +21,9 @@
 #include "base/listen.h"
 #include "base/log.h"
 
-/* Half of it is MHD's read buffer: a 3 MiB body takes 24 reads. */
-#define CONNECTION_MEMORY_BYTES (256u * 1024)
+/* Half of it is MHD's read buffer: a 3 MiB body takes 64 reads.  MHD clears it
+ * after every request. */
+#define CONNECTION_MEMORY_BYTES (96u * 1024)
 /* Turns of MHD before other handles of the loop get theirs. */
 #define RUNS_PER_TURN 16
 
@@ -119,7 +120,25 @@ on_mhd_log(void *arg, const char *fmt, va_list args)
 		log_debug("http: %s", text);
 }
 
-/* ---- what takes too long ---- */
+/* ---- connections ---- */
+
+static void
+handle_closed(struct http_server *server)
+{
+	assert(server->magic == HTTP_SERVER_MAGIC);
+	if (--server->handles_n > 0)
+		return;
+	if (server->closed != NULL)
+		server->closed(server->closed_arg);
+	server->magic = 0;
+	free(server);
+}
+
+static void
+on_handle_closed(uv_handle_t *handle)
+{
+	handle_closed(handle->data);
+}
 
 static void
 on_deadline(uv_timer_t *timer)
@@ -150,40 +169,104 @@ connection_find(struct MHD_Connection *connection)
 }
 
 static void
-exchange_end(struct http_server *server, struct http_connection *c)
+exchange_end(struct http_connection *c)
 {
-	if (c == NULL || c->until_ms == 0)
+	c->waiting = NULL;
+	if (c->until_ms == 0)
 		return;
-	TAILQ_REMOVE(&server->exchanges, c, link);
+	TAILQ_REMOVE(&c->server->exchanges, c, link);
 	c->until_ms = 0;
 }
 
 static void
-exchange_begin(struct http_server *server, struct http_connection *c)
+exchange_begin(struct http_connection *c)
 {
+	struct http_server *server = c->server;
 	const uint64_t ms = server->options.exchange_timeout_s * UINT64_C(1000);
 
-	if (c == NULL)
+	exchange_end(c);
+	if (ms == 0 || server->closing)
 		return;
-	exchange_end(server, c);
 	c->until_ms = uv_now(server->loop) + ms;
 	/* The time is the same for all, so the last to begin ends last. */
 	TAILQ_INSERT_TAIL(&server->exchanges, c, link);
-	if (!uv_is_active((uv_handle_t *)&server->deadline) && !server->closing)
+	if (!uv_is_active((uv_handle_t *)&server->deadline))
 		uv_timer_start(&server->deadline, on_deadline, ms, 0);
 }
 
-void
-http_exchange_begin(
-    struct http_server *server, struct MHD_Connection *connection)
+static void
+on_disconnect(uv_poll_t *poll, int status, int events)
 {
-	exchange_begin(server, connection_find(connection));
+	struct http_connection *c = poll->data;
+	struct http_server *server = c->server;
+	struct http_request *r = c->waiting;
+
+	assert(server->magic == HTTP_SERVER_MAGIC);
+	if (status == 0 && (events & UV_DISCONNECT) == 0)
+		return;
+	uv_poll_stop(poll);
+	if (r == NULL || server->options.on_hangup == NULL)
+		return;
+	c->waiting = NULL;
+	server->options.on_hangup(r, server->options.arg);
 }
 
 void
-http_exchange_end(struct http_server *server, struct MHD_Connection *connection)
+http_exchange_begin(struct MHD_Connection *connection)
 {
-	exchange_end(server, connection_find(connection));
+	struct http_connection *c = connection_find(connection);
+
+	if (c != NULL)
+		exchange_begin(c);
+}
+
+void
+http_exchange_wait(
+    struct MHD_Connection *connection, struct http_request *request)
+{
+	struct http_connection *c = connection_find(connection);
+
+	if (c == NULL)
+		return;
+	exchange_end(c);
+	c->waiting = request;
+	/* It hung up before its request was whole: say so, later. */
+	if (!uv_is_active((uv_handle_t *)&c->poll) &&
+	    request->server->options.on_hangup != NULL)
+		uv_poll_start(&c->poll, UV_DISCONNECT, on_disconnect);
+}
+
+static void
+on_connection_closed(uv_handle_t *handle)
+{
+	struct http_connection *c = handle->data;
+	struct http_server *server = c->server;
+
+	free(c);
+	handle_closed(server);
+}
+
+static struct http_connection *
+connection_open(struct http_server *server, struct MHD_Connection *connection)
+{
+	struct http_connection *c = calloc(1, sizeof(*c));
+
+	if (c == NULL)
+		return NULL;
+	c->server = server;
+	c->fd = MHD_get_connection_info(
+	    connection, MHD_CONNECTION_INFO_CONNECTION_FD)
+		    ->connect_fd;
+	if (uv_poll_init(server->loop, &c->poll, c->fd) != 0) {
+		free(c);
+		return NULL;
+	}
+	c->poll.data = c;
+	server->handles_n++;
+	if (server->options.on_hangup != NULL)
+		uv_poll_start(&c->poll, UV_DISCONNECT, on_disconnect);
+	exchange_begin(c);
+	return c;
 }
 
 static void
@@ -193,22 +276,15 @@ on_connection(void *arg, struct MHD_Connection *connection, void **context,
 	struct http_server *server = arg;
 	struct http_connection *c = *context;
 
-	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
-		server->connection_ended = true;
-		exchange_end(server, c);
-		*context = NULL;
-		free(c);
+	if (what != MHD_CONNECTION_NOTIFY_CLOSED) {
+		if ((*context = connection_open(server, connection)) == NULL)
+			abort();
 		return;
 	}
-	if (server->options.exchange_timeout_s == 0)
-		return;
-	if ((c = calloc(1, sizeof(*c))) == NULL)
-		abort();
-	c->fd = MHD_get_connection_info(
-	    connection, MHD_CONNECTION_INFO_CONNECTION_FD)
-		    ->connect_fd;
-	*context = c;
-	exchange_begin(server, c);
+	server->connection_ended = true;
+	exchange_end(c);
+	*context = NULL;
+	uv_close((uv_handle_t *)&c->poll, on_connection_closed);
 }
 
 /* ---- opening and closing ---- */
@@ -226,20 +302,6 @@ mhd_start(struct http_server *server, int fd)
 	    (size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_CONNECTION_LIMIT,
 	    server->options.max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
 	    server->options.idle_timeout_s, MHD_OPTION_END);
-}
-
-static void
-on_handle_closed(uv_handle_t *handle)
-{
-	struct http_server *server = handle->data;
-
-	assert(server->magic == HTTP_SERVER_MAGIC);
-	if (--server->handles_n > 0)
-		return;
-	if (server->closed != NULL)
-		server->closed(server->closed_arg);
-	server->magic = 0;
-	free(server);
 }
 
 /* MHD must have no suspended connection when it stops. */
