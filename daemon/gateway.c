@@ -155,7 +155,9 @@ on_headers(struct http_request *http, void *arg)
 	enum latentd_task task;
 	const enum path path = path_find(http_path(http), &model, &task);
 
-	if (path > PATH_READYZ && !is_allowed(g, http))
+	const bool open = path == PATH_HEALTHZ || path == PATH_READYZ;
+
+	if (!open && !is_allowed(g, http))
 		refuse_token(http);
 	else if (path == PATH_UNKNOWN)
 		refuse_path(http);
