@@ -26,15 +26,16 @@ on_lane(const struct model *model, enum latentd_task task, void *arg)
 }
 
 static struct job_busy
-on_busy(size_t bytes, void *arg)
+on_busy(const struct producer *producer, uint64_t bytes, void *arg)
 {
 	struct fixture_gateway *x = arg;
 
 	(void)bytes;
+	cr_assert_not_null(producer);
 	return x->busy;
 }
 
-static void
+static bool
 on_accept(struct job *job, void *arg)
 {
 	struct fixture_gateway *x = arg;
@@ -42,6 +43,7 @@ on_accept(struct job *job, void *arg)
 	cr_assert_not_null(job->call);
 	job_move(&x->f.jobs, job, JOB_QUEUED);
 	x->jobs[x->jobs_n++] = job;
+	return true;
 }
 
 static void
@@ -81,10 +83,11 @@ on_ready(struct reason *why, void *arg)
 }
 
 static void
-on_sent(uint64_t finished_ns, bool whole, void *arg)
+on_sent(struct producer *producer, uint64_t finished_ns, bool whole, void *arg)
 {
 	struct fixture_gateway *x = arg;
 
+	cr_assert_not_null(producer);
 	cr_assert_neq(finished_ns, 0);
 	x->sent_n++;
 	x->whole_n += whole;

@@ -11,7 +11,7 @@
 struct fixture_gateway {
 	struct fixture_jobs f;
 	struct gateway *g;
-	struct job *jobs[8]; /* accepted */
+	struct job *jobs[16]; /* accepted */
 	size_t jobs_n;
 	/* What the sinks say. */
 	bool no_lane;

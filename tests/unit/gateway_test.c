@@ -121,6 +121,22 @@ Test(gateway, request_becomes_a_job_and_its_result_the_reply)
 	finish();
 }
 
+Test(gateway, priority_and_deadline_reach_the_job)
+{
+	begin(NULL);
+	fixture_put(&c,
+	    DECODE "\r\nX-Latentd-Priority: urgent\r\n"
+		   "X-Latentd-Deadline-Ms: 1500",
+	    latent, sizeof(latent));
+	FIXTURE_RUN_UNTIL(&x.f.loop, x.jobs_n == 1);
+	cr_assert_eq(x.jobs[0]->class, job_class(LATENTD_URGENT));
+	cr_assert_eq(x.jobs[0]->deadline_ns,
+	    x.jobs[0]->submitted_ns + UINT64_C(1500000000));
+	fixture_failed(&x, 0, LATENTD_ERR_EXPIRED, 0);
+	fixture_get(&c, NULL, 504, "X-Latentd-Job: 1", END);
+	finish();
+}
+
 Test(gateway, pipelined_requests_are_answered_in_order)
 {
 	begin(NULL);
@@ -155,6 +171,14 @@ static const struct bad {
 	"X-Latentd-Producer is"},
     {"POST /sdxl?" QUERY " HTTP/1.1\r\nX-Latentd-Producer: ",
 	"X-Latentd-Producer is"},
+    {"POST /sdxl?" QUERY " HTTP/1.1\r\nX-Latentd-Priority: top",
+	"X-Latentd-Priority is"},
+    {"POST /sdxl?" QUERY " HTTP/1.1\r\nX-Latentd-Deadline-Ms: 0",
+	"X-Latentd-Deadline-Ms is"},
+    {"POST /sdxl?" QUERY " HTTP/1.1\r\nX-Latentd-Deadline-Ms: 5s",
+	"X-Latentd-Deadline-Ms is"},
+    {"POST /sdxl?" QUERY " HTTP/1.1\r\nX-Latentd-Deadline-Ms: 604800001",
+	"X-Latentd-Deadline-Ms is"},
     {"POST /sdxl?" QUERY " HTTP/1.1\r\nContent-Type: tensor/base64", "JSON"},
     {"POST /encode/sdxl HTTP/1.1", "PNG or JPEG"},
 };
@@ -239,14 +263,14 @@ Test(gateway, much_base64_is_left_to_workers)
 Test(gateway, full_queue_is_503_with_a_time_before_anything_is_stored)
 {
 	begin(NULL);
-	x.busy = (struct job_busy){"bytes", 50};
+	x.busy = (struct job_busy){"bytes", 50, 0};
 	fixture_put(&c, DECODE, latent, sizeof(latent));
 	fixture_get(&c, NULL, 503, "Retry-After: 1\r\n",
 	    "the queue is full (bytes)", END);
-	x.busy = (struct job_busy){"jobs", 4001};
+	x.busy = (struct job_busy){"jobs", 4001, 0};
 	fixture_put(&c, DECODE, latent, sizeof(latent));
 	fixture_get(&c, NULL, 503, "Retry-After: 5\r\n", "(jobs)", END);
-	x.busy = (struct job_busy){"stopping", 1000};
+	x.busy = (struct job_busy){"stopping", 1000, 0};
 	fixture_put(&c, DECODE, latent, sizeof(latent));
 	fixture_get(&c, NULL, 503, "Retry-After: 1\r\n", "stopping", END);
 	cr_assert_eq(x.f.jobs.input_bytes, 0);
@@ -318,6 +342,7 @@ static const struct failure {
     {LATENTD_ERR_ENDPOINT, 500, 502, "X-Latentd-Attempts: 0"},
     {LATENTD_ERR_UNREACHABLE, 0, 502, "X-Latentd-Job: 6"},
     {LATENTD_ERR_TIMEOUT, 0, 504, "X-Latentd-Queued-Ms"},
+    {LATENTD_ERR_EXPIRED, 0, 504, "{\"error\":\"no\"}"},
     {LATENTD_ERR_STOPPING, 0, 503, "Retry-After: 1"},
 };
 
