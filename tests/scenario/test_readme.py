@@ -56,8 +56,8 @@ def test_the_sample_configuration_is_right_and_names_every_key(short_tmp):
     token = short_tmp / "token"
     token.write_text("secret\n")
     whole = re.sub(r"^# (\w+ = |\[endpoint|\[producer)", r"\1", text, flags=re.M)
-    whole = re.sub(r"^token_file = .*", f"token_file = {token}", whole,
-                   flags=re.M)
+    whole = re.sub(r"^(http_)?token_file = .*", rf"\1token_file = {token}",
+                   whole, flags=re.M)
     assert whole.count("\n[endpoint") == text.count("[endpoint ")
     path.write_text(whole)
     check(path)

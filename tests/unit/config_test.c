@@ -92,6 +92,46 @@ Test(config, every_key_is_read)
 	fixture_file_close(&token);
 }
 
+Test(config, http_beyond_loopback_needs_a_token_or_the_word)
+{
+	struct fixture_file token = fixture_file("sesame\n", 7);
+	struct config *c;
+	char text[512];
+
+	fixture_refused("[daemon]\nhttp = 0.0.0.0:80\n" FIXTURE_ENDPOINT,
+	    INVALID, 2, "0.0.0.0:80", "http_token_file", "insecure = yes", END);
+	fixture_refused("[daemon]\ninsecure = no\n"
+			"http = [::]:80\n" FIXTURE_ENDPOINT,
+	    INVALID, 3, "[::]:80", "http_token_file", END);
+	c = accepted("[daemon]\nhttp = 0.0.0.0:80\n"
+		     "insecure = yes\n" FIXTURE_ENDPOINT);
+	cr_assert(c->insecure);
+	config_destroy(c);
+	snprintf(text, sizeof(text),
+	    "[daemon]\nhttp_token_file = %s\nhttp = 192.0.2.1:80\n%s",
+	    token.path, FIXTURE_ENDPOINT);
+	c = accepted(text);
+	cr_assert_str_eq(c->http_token, "sesame");
+	cr_assert_not(c->insecure);
+	config_destroy(c);
+	fixture_file_close(&token);
+}
+
+Test(config, http_is_a_numeric_address_and_insecure_yes_or_no)
+{
+	fixture_refused("[daemon]\nhttp = example.org:80\n" FIXTURE_ENDPOINT,
+	    INVALID, 2, "http is \"example.org:80\"", END);
+	fixture_refused("[daemon]\nhttp = 127.0.0.1\n" FIXTURE_ENDPOINT,
+	    INVALID, 2, "http is", END);
+	fixture_refused("[daemon]\nhttp = []:80\n" FIXTURE_ENDPOINT, INVALID, 2,
+	    "http is", END);
+	fixture_refused("[daemon]\ninsecure = maybe\n" FIXTURE_ENDPOINT,
+	    INVALID, 2, "insecure is \"maybe\"", "yes or no", END);
+	fixture_refused(
+	    "[daemon]\nhttp_token_file = /nowhere/t\n" FIXTURE_ENDPOINT,
+	    LATENTD_ERR_IO, 2, "http_token_file /nowhere/t", END);
+}
+
 Test(config, the_events_socket_stands_beside_the_first_one)
 {
 	struct config *c = accepted("[daemon]\nlisten = ipc:///tmp/a.sock\n"
