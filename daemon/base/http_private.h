@@ -44,6 +44,7 @@ struct http_connection {
 	struct http_server *server;
 	TAILQ_ENTRY(http_connection) link; /* while it has a deadline */
 	uint64_t until_ms; /* of the loop's clock; 0: not linked */
+	struct MHD_Connection *mhd;
 	int fd;
 	uv_poll_t poll; /* for the peer's hanging up; stops when it has */
 	struct http_request *waiting; /* suspended, or NULL */

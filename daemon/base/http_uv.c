@@ -26,6 +26,8 @@
 #define CONNECTION_MEMORY_BYTES (96u * 1024)
 /* Turns of MHD before other handles of the loop get theirs. */
 #define RUNS_PER_TURN 16
+/* For what a peer that will send no more has left unfinished. */
+#define LAST_TIMEOUT_S 2u
 
 static void server_stop(struct http_server *server);
 
@@ -205,8 +207,13 @@ on_disconnect(uv_poll_t *poll, int status, int events)
 	if (status == 0 && (events & UV_DISCONNECT) == 0)
 		return;
 	uv_poll_stop(poll);
-	if (r == NULL || server->options.on_hangup == NULL)
+	if (r == NULL) {
+		/* Of a chunked body, MHD would wait for the rest. */
+		MHD_set_connection_option(
+		    c->mhd, MHD_CONNECTION_OPTION_TIMEOUT, LAST_TIMEOUT_S);
+		http_server_run_soon(server);
 		return;
+	}
 	c->waiting = NULL;
 	server->options.on_hangup(r, server->options.arg);
 }
@@ -254,6 +261,7 @@ connection_open(struct http_server *server, struct MHD_Connection *connection)
 	if (c == NULL)
 		return NULL;
 	c->server = server;
+	c->mhd = connection;
 	c->fd = MHD_get_connection_info(
 	    connection, MHD_CONNECTION_INFO_CONNECTION_FD)
 		    ->connect_fd;

@@ -196,6 +196,21 @@ Test(http_exchange, request_that_never_comes_whole_ends_without_an_answer)
 	cr_assert_eq(fix.gone_n, 0);
 }
 
+Test(http_exchange, half_of_a_chunk_from_a_peer_that_is_gone_ends_soon)
+{
+	int fd;
+
+	start();
+	fd = client_dial();
+	client_put(fd,
+	    "PUT /x HTTP/1.1\r\nHost: t\r\n"
+	    "Transfer-Encoding: chunked\r\n\r\n2ba\r\nhalf");
+	close(fd);
+	server_wait(&end_n, 1);
+	server_finish();
+	cr_assert_eq(whole_n, 0);
+}
+
 /* Send byte after byte, none of which comes late, until the end comes. */
 static void
 trickle(int fd)
