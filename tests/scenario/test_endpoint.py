@@ -12,16 +12,12 @@ import processes
 import pytest
 import requests
 from latents import (
-    CHANNELS, FLOAT, IMAGE_MODELS, VECTORS, blocks, embed, file_of,
-    from_model_space, make_latent, pack, photo, small_picture, to_bytes,
+    CHANNELS, FLOAT, IMAGE_MODELS, blocks, embed, from_model_space,
+    make_latent, pack, to_bytes,
 )
 from PIL import Image
+from recorded import IDS, RECORDED, recorded_request
 from remote import decode_query, error_of, post, reply_tensor
-
-RECORDED = [
-    json.loads(line)
-    for line in (VECTORS / "client-requests.jsonl").read_text().splitlines()
-]
 
 
 @pytest.fixture(scope="module")
@@ -37,49 +33,6 @@ def session():
 
 
 # ---- what clients sent ----
-
-
-def dims(query):
-    return [int(v) for k, v in query if k == "shape"]
-
-
-def recorded_request(record):
-    """Body and the small pictures (decode) or pictures (encode) behind it."""
-    url = urlsplit(record["target"])
-    pairs = parse_qsl(url.query)
-    query = dict(pairs)
-    shape = dims(pairs)
-    model = url.path.split("/")[-1]
-    kind = record["headers"].get("Content-Type")
-    if url.path.startswith("/encode/"):
-        h, w = json.loads(record["reply"]["headers"]["shape"])[-2:]
-        if shape:
-            pixels = small_picture(8 * h, 8 * w)[None]
-            return to_bytes(pixels, query["dtype"]), pixels
-        pixels = photo(8 * h, 8 * w)
-        rgb = np.moveaxis(pixels / 127.5 - 1, -1, 0)[None]
-        return file_of(pixels), rgb
-    if kind == "application/json":
-        shape = [1, 48, 64] if model == "flux" else [1, 4, 12, 16]
-        old = {"height": 96, "width": 128, "do_scaling": "True"}
-        z, small = make_latent(model, shape, old)
-        parameters = {
-            "shape": shape, "dtype": "float16", "height": 96, "width": 128,
-        }
-        body = {
-            "inputs": base64.b64encode(to_bytes(z, "float16")).decode(),
-            "parameters": parameters,
-        }
-        return json.dumps(body).encode(), small
-    if record["reply"]["status"] != 200:
-        return bytes(record["body_bytes"]), None
-    z, small = make_latent(model, shape, query)
-    body = to_bytes(z, query["dtype"])
-    if kind == "tensor/base64":
-        wrapped = {"inputs": base64.b64encode(body).decode()}
-        return json.dumps(wrapped).encode(), small
-    assert len(body) == record["body_bytes"]
-    return body, small
 
 
 def reply_pixels(reply, query):
@@ -153,9 +106,7 @@ def check_mp4(data, directory, small):
         assert abs(blocks(pixels) - small).max() < 0.08
 
 
-@pytest.mark.parametrize(
-    "record", RECORDED, ids=[str(i) for i in range(len(RECORDED))]
-)
+@pytest.mark.parametrize("record", RECORDED, ids=IDS)
 def test_recorded_request_gets_the_recorded_reply_and_right_pixels(
     endpoint, session, record, tmp_path
 ):
