@@ -297,6 +297,22 @@ on_connection(void *arg, struct MHD_Connection *connection, void **context,
 
 /* ---- opening and closing ---- */
 
+/* Paths and parameters are strings: %00 must not end one early, so that what
+ * stands before it would be taken for the whole. */
+static size_t
+on_unescape(void *arg, struct MHD_Connection *connection, char *text)
+{
+	const size_t n = MHD_http_unescape(text);
+
+	(void)arg;
+	(void)connection;
+	for (size_t i = 0; i < n; i++) {
+		if (text[i] == '\0')
+			text[i] = '?';
+	}
+	return n;
+}
+
 static struct MHD_Daemon *
 mhd_start(struct http_server *server, int fd)
 {
@@ -304,6 +320,7 @@ mhd_start(struct http_server *server, int fd)
 	    MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
 	    NULL, NULL, http_request_on_access, server,
 	    MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL,
+	    MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL,
 	    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED,
 	    http_request_on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
 	    on_connection, server, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
