@@ -12,6 +12,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/http_private.h"
 
@@ -22,6 +23,10 @@
 
 static const char memory_text[] =
     "{\"error\": \"not enough memory for this request; try again later\"}";
+
+static const char framing_text[] =
+    "{\"error\": \"Content-Length is given twice or beside Transfer-Encoding, "
+    "must be given once or not at all\"}";
 
 static void
 free_nothing(void *arg)
@@ -73,12 +78,14 @@ refuse(struct http_request *r, unsigned status)
 {
 	static const char *const headers[] = {
 	    "Content-Type", "application/json", "Retry-After", "1"};
-	const bool large = status == MHD_HTTP_CONTENT_TOO_LARGE;
-	const char *text = large ? r->server->too_large : memory_text;
+	const bool later = status == MHD_HTTP_SERVICE_UNAVAILABLE;
+	const char *text = later                   ? memory_text
+	    : status == MHD_HTTP_CONTENT_TOO_LARGE ? r->server->too_large
+						   : framing_text;
 
 	r->in_handler = true;
 	http_reply(
-	    r, status, headers, large ? 1 : 2, text, strlen(text), NULL, NULL);
+	    r, status, headers, later ? 2 : 1, text, strlen(text), NULL, NULL);
 	r->in_handler = false;
 }
 
@@ -147,6 +154,34 @@ body_announced(struct MHD_Connection *connection, uint64_t *bytes)
 	return true;
 }
 
+static enum MHD_Result
+on_framing(
+    void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+	unsigned *lengths_n = cls;
+
+	(void)kind;
+	(void)value;
+	if (strcasecmp(key, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0)
+		*lengths_n += 1;
+	return MHD_YES;
+}
+
+/* Whether a proxy before us may have seen another end of the body than MHD
+ * sees, so that what one client sends becomes two requests (RFC 9112 §6.3). */
+static bool
+is_framing_doubtful(struct MHD_Connection *connection)
+{
+	unsigned lengths_n = 0;
+
+	MHD_get_connection_values(
+	    connection, MHD_HEADER_KIND, on_framing, &lengths_n);
+	return lengths_n > 1 ||
+	    (lengths_n == 1 &&
+		MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+		    MHD_HTTP_HEADER_TRANSFER_ENCODING) != NULL);
+}
+
 /* Make room for ${size} bytes of body, or refuse the request. */
 static void
 body_reserve(struct http_request *r, size_t size)
@@ -213,6 +248,11 @@ request_begin(struct http_server *server, struct MHD_Connection *connection,
 	if (r == NULL)
 		return MHD_NO;
 	*con_cls = r;
+	if (is_framing_doubtful(connection)) {
+		/* Answered before the body, so that MHD closes behind it. */
+		refuse(r, MHD_HTTP_BAD_REQUEST);
+		return respond(r);
+	}
 	if (o->on_headers != NULL) {
 		r->in_handler = true;
 		o->on_headers(r, o->arg);
