@@ -236,6 +236,7 @@ abort_attempts(struct dispatch *d, struct job *job)
 		if (!d->sinks.abort(a, d->sinks.arg))
 			continue;
 		endpoint_end(a->endpoint);
+		endpoint_aborted(a->endpoint);
 		part->attempt = NULL;
 		part->state = PART_TODO;
 		job->running_n--;
@@ -283,6 +284,7 @@ dispatch_verdict(struct dispatch *d, struct attempt *a)
 	job->running_n--;
 	job->http_status = a->verdict.http_status;
 	if (a->aborted) {
+		endpoint_aborted(a->endpoint);
 		part->state = PART_TODO;
 	} else {
 		endpoint_judge(a->endpoint, a);

@@ -83,12 +83,20 @@ endpoint_judge(struct endpoint *ep, const struct attempt *attempt)
 		endpoint_heard(ep, v->http_status);
 }
 
+void
+endpoint_aborted(struct endpoint *ep)
+{
+	ep->outcomes_n[LATENTD_ERR_CANCELLED]++;
+}
+
 uint64_t
 endpoint_bad_n(const struct endpoint *ep)
 {
 	uint64_t n = 0;
 
-	for (int e = LATENTD_OK + 1; e < LATENTD_ERR_COUNT; e++)
-		n += ep->outcomes_n[e];
+	for (int e = LATENTD_OK + 1; e < LATENTD_ERR_COUNT; e++) {
+		if (e != LATENTD_ERR_CANCELLED)
+			n += ep->outcomes_n[e];
+	}
 	return n;
 }

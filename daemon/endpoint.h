@@ -46,6 +46,10 @@ void endpoint_end(struct endpoint *ep);
 /* endpoint_judge(ep, attempt): remember how an attempt there ended. */
 void endpoint_judge(struct endpoint *ep, const struct attempt *attempt);
 
+/* endpoint_aborted(ep): an attempt there was ended by us, which says nothing
+ * of it. */
+void endpoint_aborted(struct endpoint *ep);
+
 /* endpoint_heard(ep, http_status): it was asked; 0: there was no reply. */
 void endpoint_heard(struct endpoint *ep, long http_status);
 
