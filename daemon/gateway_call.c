@@ -128,6 +128,22 @@ refuse_busy(struct call *c, const struct job_busy *busy)
 	gateway_answer_busy(c, busy->retry_after_ms);
 }
 
+/*
+ * Whether a call with ${bytes} may come.  What it holds already must not stand
+ * in its own way, or one that fits only alone would never fit.
+ */
+static struct job_busy
+ask_room(const struct call *c, size_t bytes)
+{
+	struct gateway *g = c->gateway;
+	struct job_busy busy;
+
+	jobs_hold_input(g->jobs, c->producer, c->body_held_bytes, 0);
+	busy = g->sinks.busy(c->producer, bytes, g->sinks.arg);
+	jobs_hold_input(g->jobs, c->producer, 0, c->body_held_bytes);
+	return busy;
+}
+
 /* What was read is a whole request, or c->why says what is wrong with it. */
 static void
 consider(struct call *c)
@@ -153,8 +169,7 @@ consider(struct call *c)
 		gateway_answer_refuse(c, 503);
 		return;
 	}
-	/* Its bytes are held already. */
-	busy = g->sinks.busy(c->producer, 0, g->sinks.arg);
+	busy = ask_room(c, c->body_held_bytes);
 	if (busy.reason != NULL) {
 		refuse_busy(c, &busy);
 		return;
@@ -240,7 +255,7 @@ gateway_call_hold(struct call *c, size_t bytes)
 
 	if (is_json(c))
 		bytes *= JSON_WEIGHT;
-	busy = g->sinks.busy(c->producer, bytes, g->sinks.arg);
+	busy = ask_room(c, c->body_held_bytes + bytes);
 	if (busy.reason != NULL) {
 		refuse_busy(c, &busy);
 		return false;
