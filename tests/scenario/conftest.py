@@ -58,6 +58,20 @@ def start_daemon(short_tmp, stack):
 
 
 @pytest.fixture
+def start_gateway(start_daemon):
+    """start_gateway(sections, *args): latentd that serves HTTP, on a free
+    port of loopback unless [daemon] says otherwise; .port, .http."""
+
+    def start(sections, *args, **keys):
+        whole = {"daemon": {}, **sections}
+        whole["daemon"] = {"http": "127.0.0.1:0", **whole["daemon"]}
+        daemon = start_daemon(whole, *args, **keys)
+        return processes.find_http(daemon)
+
+    return start
+
+
+@pytest.fixture
 def start_fake(stack):
     """start_fake(*steps, then=good): a scripted endpoint; see fakes.py."""
     return lambda *steps, **keys: stack.enter_context(

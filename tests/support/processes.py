@@ -325,6 +325,13 @@ class Daemon(Process):
         return {"LATENTD_URL": self.url}
 
 
+def find_http(daemon):
+    """Set a daemon's .port and .http (the URL) to where it serves HTTP."""
+    daemon.port = int(daemon.wait_line(r"http on port (\d+)")[1])
+    daemon.http = f"http://127.0.0.1:{daemon.port}"
+    return daemon
+
+
 @contextmanager
 def short_directory():
     """An empty directory with a path short enough for a socket."""

@@ -120,6 +120,14 @@ class Connection:
         except ConnectionError:
             return True
 
+    def rest(self):
+        """Everything until the other side closes."""
+        while True:
+            try:
+                self.more()
+            except Closed:
+                return self.ahead
+
     def reset(self):
         """End as a crash would."""
         self.sock.setsockopt(
