@@ -16,6 +16,7 @@ import os
 import platform
 import re
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -66,7 +67,6 @@ parallel = 16
 
 
 def free_port():
-    import socket
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
@@ -89,8 +89,21 @@ class Server:
                     break
             else:
                 sys.exit(f"{argv[0]} does not start: {''.join(self.said)}")
+        if port is not None:
+            self.wait_port()
         # What it logs is read, so that it never waits for us.
         threading.Thread(target=self.drain, daemon=True).start()
+
+    def wait_port(self):
+        """Until it accepts connections."""
+        turn = threading.Event()
+        while self.child.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+                return
+            except ConnectionRefusedError:
+                turn.wait(0.01)
+        sys.exit(f"{self.child.args[0]} does not start")
 
     def drain(self):
         while os.read(self.child.stdout.fileno(), 65536):
