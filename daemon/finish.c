@@ -13,8 +13,10 @@
 #include "base/png_write.h"
 #include "endpoint.h"
 
-/* Files up to this are checked sooner than a worker would wake up. */
+/* Files up to this are checked sooner than a worker would wake up.  A JPEG's
+ * pixels are only searched for markers; of a PNG every byte is summed up. */
 #define INLINE_BYTES ((size_t)64 * 1024)
+#define INLINE_JPEG_BYTES ((size_t)512 * 1024)
 
 struct finish {
 	uv_work_t work;
@@ -137,7 +139,8 @@ is_quick(const struct attempt *a)
 
 	if (a->tensor.ndim > 0)
 		return a->job->output != LATENTD_OUT_PNG;
-	return bytes <= INLINE_BYTES;
+	return bytes <= (a->job->expect.type == REMOTE_JPEG ? INLINE_JPEG_BYTES
+							    : INLINE_BYTES);
 }
 
 static void
