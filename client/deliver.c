@@ -53,7 +53,7 @@ give(struct latentd_client *c, struct latentd_result *r)
 	r->client = c;
 	c->refs++;
 	TAILQ_INSERT_TAIL(&c->held, r, entry);
-	seen_put(&c->seen, r->key, SEEN_HELD);
+	seen_put(&c->seen, r->key, r->kicks, SEEN_HELD);
 	return r;
 }
 
@@ -90,7 +90,7 @@ give_back(struct latentd_client *c, struct latentd_result *r)
 {
 	if (r->tagged)
 		ack_add(c, r->tag, r->instance);
-	seen_put(&c->seen, r->key, SEEN_FREED);
+	seen_put(&c->seen, r->key, r->kicks, SEEN_FREED);
 	result_destroy(r);
 }
 
@@ -109,7 +109,7 @@ deliver(struct latentd_client *c, struct job *job, struct latentd_result *r)
 	} else if (waiter != NULL) {
 		waiter->result = give(c, r);
 	} else {
-		seen_put(&c->seen, r->key, SEEN_READY);
+		seen_put(&c->seen, r->key, r->kicks, SEEN_READY);
 		ready_insert(c, r);
 	}
 	pthread_cond_broadcast(&c->changed);

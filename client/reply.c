@@ -186,20 +186,29 @@ take_broken(struct latentd_client *c, struct job *job,
 		deliver_failed(c, job, why->err, "%s", why->text);
 }
 
+static struct latentd_result *
+find_result(struct result_list *list, const char *key, uint64_t kicks)
+{
+	struct latentd_result *r;
+
+	TAILQ_FOREACH(r, list, entry)
+	{
+		if (strcmp(r->key, key) == 0 && r->kicks == kicks)
+			break;
+	}
+	return r;
+}
+
 /* Delivered again, because the daemon's patience is over; only the latest tag
  * counts when the application frees it. */
 static void
 retag(
     struct latentd_client *c, const char *key, const struct message_result *in)
 {
-	struct latentd_result *r = deliver_ready(c, key, 0);
+	struct latentd_result *r = find_result(&c->ready, key, in->kicks);
 
 	if (r == NULL)
-		TAILQ_FOREACH(r, &c->held, entry)
-		{
-			if (strcmp(r->key, key) == 0)
-				break;
-		}
+		r = find_result(&c->held, key, in->kicks);
 	if (r == NULL)
 		return;
 	r->tagged = true;
@@ -221,12 +230,13 @@ take_result(struct latentd_client *c, const struct message_result *in,
 	memcpy(key, in->key.at, in->key.bytes);
 	key[in->key.bytes] = '\0';
 	job = jobs_find_key(&c->jobs, key);
-	seen = seen_get(&c->seen, key);
+	seen = seen_get(&c->seen, key, in->kicks);
 	if (job == NULL && (seen == SEEN_READY || seen == SEEN_HELD)) {
 		retag(c, key, in);
 		goto free_msg;
 	}
-	if (job == NULL && (seen == SEEN_FREED || c->anonymous)) {
+	if (job == NULL &&
+	    (seen == SEEN_FREED || (c->anonymous && in->kicks == 0))) {
 		ack_add(c, in->tag, in->instance);
 		goto free_msg;
 	}

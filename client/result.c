@@ -93,6 +93,7 @@ result_create(const struct message_result *in,
 	r->tag = in->tag;
 	r->instance = in->instance;
 	r->id = in->id;
+	r->kicks = in->kicks;
 	r->output = in->output;
 	r->tensor = in->tensor;
 	r->width_px = (uint32_t)in->width_px;

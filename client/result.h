@@ -26,6 +26,7 @@ struct latentd_result {
 	uint64_t tag;
 	uint64_t instance;
 	uint64_t id;
+	uint64_t kicks; /* how often the job was kicked before */
 	char key[LATENTD_MAX_NAME_BYTES + 1];
 	struct reason why;
 	enum latentd_output output;

@@ -35,14 +35,20 @@ seen_fini(struct seen *seen)
 }
 
 enum seen_state
-seen_get(const struct seen *seen, const char *key)
+seen_get(const struct seen *seen, const char *key, uint64_t kicks)
 {
 	struct seen_key *entry;
 
 	HASH_FIND_STR(seen->keys, key, entry);
 	if (entry == NULL)
 		HASH_FIND_STR(seen->freed, key, entry);
-	return entry == NULL ? SEEN_NOT : entry->state;
+	return entry == NULL || entry->kicks < kicks ? SEEN_NOT : entry->state;
+}
+
+static bool
+is_newer(const struct seen *seen, const char *key, uint64_t kicks)
+{
+	return seen_get(seen, key, kicks + 1) != SEEN_NOT;
 }
 
 static struct seen_key *
@@ -73,10 +79,14 @@ forget_oldest(struct seen *seen)
 }
 
 void
-seen_put(struct seen *seen, const char *key, enum seen_state state)
+seen_put(
+    struct seen *seen, const char *key, uint64_t kicks, enum seen_state state)
 {
-	struct seen_key *entry = take(seen, key);
+	struct seen_key *entry;
 
+	if (state != SEEN_NOT && is_newer(seen, key, kicks))
+		return;
+	entry = take(seen, key);
 	if (state == SEEN_NOT) {
 		free(entry);
 		return;
@@ -88,6 +98,7 @@ seen_put(struct seen *seen, const char *key, enum seen_state state)
 	assert(strlen(key) < sizeof(entry->key));
 	strcpy(entry->key, key);
 	entry->state = state;
+	entry->kicks = kicks;
 	if (state == SEEN_FREED) {
 		HASH_ADD_STR(seen->freed, key, entry);
 		forget_oldest(seen);

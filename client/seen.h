@@ -26,6 +26,7 @@ enum seen_state {
 struct seen_key {
 	char key[LATENTD_MAX_NAME_BYTES + 1];
 	enum seen_state state;
+	uint64_t kicks; /* of that result */
 	UT_hash_handle hh;
 };
 
@@ -37,10 +38,15 @@ struct seen {
 void seen_init(struct seen *seen);
 void seen_fini(struct seen *seen);
 
-enum seen_state seen_get(const struct seen *seen, const char *key);
+/* seen_get(seen, key, kicks): what became of the result of ${key} after so many
+ * kicks, or of a later one; NOT when those seen are older. */
+enum seen_state seen_get(
+    const struct seen *seen, const char *key, uint64_t kicks);
 
-/* seen_put(seen, key, state): remember; NOT forgets.  When memory is out the
- * key stays forgotten, and a second delivery would be given. */
-void seen_put(struct seen *seen, const char *key, enum seen_state state);
+/* seen_put(seen, key, kicks, state): remember; NOT forgets.  What is about an
+ * older result than the latest changes nothing.  When memory is out the key
+ * stays forgotten, and a second delivery would be given. */
+void seen_put(
+    struct seen *seen, const char *key, uint64_t kicks, enum seen_state state);
 
 #endif

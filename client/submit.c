@@ -286,7 +286,7 @@ find_known(struct latentd_client *c, const char *key, struct job_waiter *waiter,
 			waiter->result = deliver_take(c, r);
 		return LATENTD_OK;
 	}
-	if (seen_get(&c->seen, key) == SEEN_HELD)
+	if (seen_get(&c->seen, key, 0) == SEEN_HELD)
 		return reason_set(why, LATENTD_ERR_INVALID,
 		    "the result of key %s is not freed yet", key);
 	return LATENTD_OK;
@@ -358,7 +358,7 @@ submit_add(struct latentd_client *c, const struct latentd_request *q,
 		    why, LATENTD_ERR_MEMORY, "no memory for a job");
 	}
 	*ticket = job->ticket;
-	seen_put(&c->seen, key, SEEN_NOT);
+	seen_put(&c->seen, key, 0, SEEN_NOT);
 	attach(c, job, waiter);
 	session_pump(c);
 	return LATENTD_OK;

@@ -50,6 +50,7 @@ static const struct key queue_keys[] = {
     {"jobs", config_value_jobs, false},
     {"bytes", config_value_bytes, false},
     {"keep_s", config_value_keep_s, false},
+    {"bury_s", config_value_bury_s, false},
     {"remember_s", config_value_remember_s, false},
     {"age_s", config_value_age_s, false},
     {"producer_jobs", config_value_producer_jobs, false},
@@ -404,6 +405,7 @@ config_read(const char *path, struct config **config, struct reason *why)
 	r.config->jobs = 10000;
 	r.config->bytes = UINT64_C(2) << 30;
 	r.config->keep_s = 3600;
+	r.config->bury_s = 86400;
 	r.config->remember_s = 600;
 	r.config->age_s = 60;
 	r.config->drain_s = 60;
@@ -466,11 +468,12 @@ config_print(const struct config *c, FILE *out)
 		fprintf(out, "http_token_file = %s\n", c->http_token_file);
 	fprintf(out,
 	    "drain_s = %u\n\n[queue]\njobs = %llu\nbytes = %llu\n"
-	    "keep_s = %llu\nremember_s = %llu\nage_s = %llu\n"
+	    "keep_s = %llu\nbury_s = %llu\nremember_s = %llu\nage_s = %llu\n"
 	    "producer_jobs = %llu\nproducer_bytes = %llu\n",
 	    c->drain_s, (unsigned long long)c->jobs,
 	    (unsigned long long)c->bytes, (unsigned long long)c->keep_s,
-	    (unsigned long long)c->remember_s, (unsigned long long)c->age_s,
+	    (unsigned long long)c->bury_s, (unsigned long long)c->remember_s,
+	    (unsigned long long)c->age_s,
 	    (unsigned long long)c->producer.jobs_max,
 	    (unsigned long long)c->producer.bytes_max);
 	for (size_t i = 0; i < c->producers_n; i++) {

@@ -44,6 +44,7 @@ struct config {
 	uint64_t jobs;
 	uint64_t bytes;
 	uint64_t keep_s;
+	uint64_t bury_s;
 	uint64_t remember_s;
 	uint64_t age_s; /* 0: jobs stay in their class */
 	struct producer_bounds producer; /* of those without a section */

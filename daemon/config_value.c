@@ -245,6 +245,13 @@ CONFIG_VALUE(keep_s)
 	    &config->keep_s, why);
 }
 
+CONFIG_VALUE(bury_s)
+{
+	(void)ep;
+	return read_number("bury_s", value, 0, UINT64_C(30) * 86400, false,
+	    &config->bury_s, why);
+}
+
 CONFIG_VALUE(remember_s)
 {
 	(void)ep;

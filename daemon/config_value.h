@@ -23,6 +23,7 @@ CONFIG_VALUE(drain_s);
 CONFIG_VALUE(jobs);
 CONFIG_VALUE(bytes);
 CONFIG_VALUE(keep_s);
+CONFIG_VALUE(bury_s);
 CONFIG_VALUE(remember_s);
 CONFIG_VALUE(age_s);
 CONFIG_VALUE(producer_jobs);

@@ -26,6 +26,7 @@ struct dispatch {
 	size_t endpoints_n;
 	struct lane **lanes;
 	size_t lanes_n;
+	bool paused;
 };
 
 struct dispatch *
@@ -271,6 +272,20 @@ on_bad(struct dispatch *d, struct job *job, struct attempt *a)
 	abort_attempts(d, job);
 }
 
+/* What WHY tells of it later. */
+static void
+note_history(struct job *job, const struct attempt *a)
+{
+	struct history_entry entry = {.http_status = a->verdict.http_status,
+	    .err = a->verdict.reason.err,
+	    .took_ms = (a->ended_ns - a->started_ns) / MS_NS,
+	    .ended_ns = a->ended_ns};
+
+	snprintf(
+	    entry.endpoint, sizeof(entry.endpoint), "%s", a->endpoint->name);
+	history_note(&job->history, &entry);
+}
+
 void
 dispatch_verdict(struct dispatch *d, struct attempt *a)
 {
@@ -288,6 +303,7 @@ dispatch_verdict(struct dispatch *d, struct attempt *a)
 		part->state = PART_TODO;
 	} else {
 		endpoint_judge(a->endpoint, a);
+		note_history(job, a);
 		if (a->verdict.reason.err == LATENTD_OK)
 			on_good(job, a);
 		else
@@ -364,8 +380,8 @@ start_part(struct dispatch *d, struct job *job, struct endpoint *ep)
 	}
 }
 
-static bool
-results_fit(const struct dispatch *d)
+bool
+dispatch_has_room(const struct dispatch *d)
 {
 	return d->jobs->result_bytes + d->jobs->expected_bytes <
 	    d->options.result_bytes_max;
@@ -381,7 +397,7 @@ next_job(struct dispatch *d, struct lane *lane)
 		job_late_reason(job, &why);
 		dispatch_cancel(d, job, &why);
 	}
-	if (job != NULL || !results_fit(d))
+	if (job != NULL || !dispatch_has_room(d))
 		return job;
 	job = d->sinks.pop(lane, d->sinks.arg);
 	if (job == NULL)
@@ -401,6 +417,8 @@ on_idle(uv_idle_t *idle)
 	struct job *job;
 
 	uv_idle_stop(idle);
+	if (d->paused)
+		return;
 	for (size_t i = 0; i < d->lanes_n; i++) {
 		struct lane *lane = d->lanes[i];
 
@@ -416,6 +434,31 @@ void
 dispatch_kick(struct dispatch *d)
 {
 	uv_idle_start(&d->idle, on_idle);
+}
+
+void
+dispatch_pause(struct dispatch *d, bool paused)
+{
+	d->paused = paused;
+	dispatch_kick(d);
+}
+
+bool
+dispatch_is_paused(const struct dispatch *d)
+{
+	return d->paused;
+}
+
+size_t
+dispatch_lanes_n(const struct dispatch *d)
+{
+	return d->lanes_n;
+}
+
+const struct lane *
+dispatch_lane_at(const struct dispatch *d, size_t i)
+{
+	return d->lanes[i];
 }
 
 size_t

@@ -50,6 +50,14 @@ bool dispatch_add(struct dispatch *d, struct endpoint *endpoint);
 struct lane *dispatch_lane(
     struct dispatch *d, const struct model *model, enum latentd_task task);
 
+/* dispatch_pause(d, paused): start no more requests, or go on; those in flight
+ * are not touched.  dispatch_is_paused(d): which it is. */
+void dispatch_pause(struct dispatch *d, bool paused);
+bool dispatch_is_paused(const struct dispatch *d);
+
+/* dispatch_has_room(d): whether results leave room for more of them. */
+bool dispatch_has_room(const struct dispatch *d);
+
 /* dispatch_kick(d): something may have become possible; look, from the loop. */
 void dispatch_kick(struct dispatch *d);
 
@@ -66,5 +74,7 @@ void dispatch_cancel(
 /* For the report. */
 size_t dispatch_endpoints_n(const struct dispatch *d);
 struct endpoint *dispatch_endpoint(const struct dispatch *d, size_t i);
+size_t dispatch_lanes_n(const struct dispatch *d);
+const struct lane *dispatch_lane_at(const struct dispatch *d, size_t i);
 
 #endif

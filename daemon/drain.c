@@ -77,6 +77,8 @@ on_timer(uv_timer_t *timer)
 void
 drain_start(struct drain *d)
 {
+	if (d->started)
+		return;
 	log_info("draining: %zu jobs to finish, %zu results to collect",
 	    d->options.open_n(d->options.arg),
 	    d->options.kept_n(d->options.arg));
@@ -103,4 +105,16 @@ bool
 drain_started(const struct drain *d)
 {
 	return d->started;
+}
+
+uint64_t
+drain_left_ms(const struct drain *d)
+{
+	uint64_t now_ns = uv_hrtime(), until_ns = d->until_ns;
+
+	if (d->idle_since_ns != 0 &&
+	    d->idle_since_ns + (uint64_t)DRAIN_COLLECT_MS * MS_NS < until_ns)
+		until_ns =
+		    d->idle_since_ns + (uint64_t)DRAIN_COLLECT_MS * MS_NS;
+	return until_ns > now_ns ? (until_ns - now_ns) / MS_NS : 0;
 }

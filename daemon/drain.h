@@ -29,7 +29,7 @@ struct drain_options {
 struct drain *drain_open(uv_loop_t *loop, const struct drain_options *options);
 void drain_close(struct drain *d);
 
-/* drain_start(d): begin.  drain_look(d): something ended; nothing happens
+/* drain_start(d): begin; no-op when it has begun.  drain_look(d): something ended; nothing happens
  * before drain_start(). */
 void drain_start(struct drain *d);
 void drain_look(struct drain *d);
@@ -37,7 +37,9 @@ void drain_look(struct drain *d);
 /* drain_stop(d): never mind, there is nothing to wait for any more. */
 void drain_stop(struct drain *d);
 
-/* drain_started(d): whether it has begun. */
+/* drain_started(d): whether it has begun.  drain_left_ms(d): how long it may
+ * take still; only when it has begun. */
 bool drain_started(const struct drain *d);
+uint64_t drain_left_ms(const struct drain *d);
 
 #endif

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "intake.h"
 #include "latentd/version.h"
+#include "peer.h"
 #include "reply.h"
 
 #define BUSY_RETRY_MAX_MS 60000u
@@ -50,16 +51,6 @@ reject(struct door_request *request, const struct reason *why)
 {
 	log_debug("rejected: %s: %s", latentd_err_name(why->err), why->text);
 	door_reply(request, reply_rejected(why));
-}
-
-static void
-identify(struct door_request *request, struct text name, struct text secret,
-    struct producer_identity *identity)
-{
-	struct door_peer peer = door_peer(request);
-
-	producer_identity(
-	    peer.has_uid ? peer.uid : PRODUCER_NO_UID, name, secret, identity);
 }
 
 static void
@@ -160,6 +151,9 @@ on_new_job(struct ingress *in, struct door_request *request,
 	if (refuse_new(
 		in, request, s, frame, producer, &intake, &lane, &estimate_ms))
 		return;
+	/* It comes again with its latent, so that is not lost. */
+	if ((job = jobs_by_key(producer, s->key)) != NULL)
+		in->sinks.replace(job, in->sinks.arg);
 	if (intake_job(&intake, in->jobs, producer, s->key, &job, &why) !=
 	    LATENTD_OK) {
 		reject(request, &why);
@@ -195,11 +189,12 @@ static struct producer *
 hold_producer(struct ingress *in, struct door_request *request,
     struct text name, struct text secret)
 {
+	const struct door_peer peer = door_peer(request);
 	struct producer_identity identity;
 	struct producer *producer;
 	struct reason why;
 
-	identify(request, name, secret, &identity);
+	peer_identity(&peer, name, secret, &identity);
 	producer = producers_get(&in->jobs->producers, &identity);
 	if (producer == NULL) {
 		reason_set(&why, LATENTD_ERR_MEMORY,
@@ -241,8 +236,10 @@ on_submit(struct ingress *in, struct door_request *request,
 
 	if (producer == NULL)
 		return;
-	/* The same key is the same job, however often it arrives. */
-	if ((job = jobs_by_key(producer, s->key)) != NULL)
+	job = jobs_by_key(producer, s->key);
+	/* The same key is the same job, however often it arrives, unless its
+	 * producer has been told that it failed. */
+	if (job != NULL && !job->buried)
 		on_known_job(in, request, s, job);
 	else if (!refuse_remembered(in, request, s, producer))
 		on_new_job(in, request, s, frame, producer);
@@ -257,10 +254,11 @@ static bool
 refuse_stranger(struct ingress *in, struct door_request *request,
     struct text name, struct text secret)
 {
+	const struct door_peer peer = door_peer(request);
 	struct producer_identity identity;
 	struct reason why;
 
-	identify(request, name, secret, &identity);
+	peer_identity(&peer, name, secret, &identity);
 	if (!producers_stranger(&in->jobs->producers, &identity))
 		return false;
 	reason_set(&why, LATENTD_ERR_DENIED,
@@ -288,68 +286,6 @@ on_collect(struct ingress *in, struct door_request *request,
 	in->sinks.collect(
 	    request, producer, c->wait_ms, unknown_acks, in->sinks.arg);
 	producers_release(&in->jobs->producers, producer);
-}
-
-static struct job *
-find_own_job(struct ingress *in, struct door_request *request,
-    const struct message_cancel *c)
-{
-	struct producer_identity identity;
-	struct producer *producer;
-	struct job *job;
-
-	identify(request, c->producer, c->secret, &identity);
-	producer = producers_find(&in->jobs->producers, &identity);
-	if (producer == NULL)
-		return NULL;
-	if (c->key.bytes > 0)
-		return jobs_by_key(producer, c->key);
-	job = jobs_by_id(in->jobs, c->id);
-	return job != NULL && job->producer == producer ? job : NULL;
-}
-
-static void
-reject_unknown(struct door_request *request, const struct message_cancel *c)
-{
-	struct reason why;
-
-	if (c->key.bytes > 0)
-		reason_set(&why, LATENTD_ERR_NOT_FOUND,
-		    "producer \"%.*s\" has no job with key \"%.*s\"",
-		    (int)c->producer.bytes, c->producer.at, (int)c->key.bytes,
-		    c->key.at);
-	else
-		reason_set(&why, LATENTD_ERR_NOT_FOUND,
-		    "producer \"%.*s\" has no job with id %llu",
-		    (int)c->producer.bytes, c->producer.at,
-		    (unsigned long long)c->id);
-	reject(request, &why);
-}
-
-static void
-on_cancel(struct ingress *in, struct door_request *request,
-    const struct message_cancel *c)
-{
-	struct message_cancelled m;
-	struct reason why;
-	struct job *job;
-
-	if (c->key.bytes == 0 && c->id == 0) {
-		reason_set(&why, LATENTD_ERR_INVALID,
-		    "CANCEL: field \"key\" or \"id\" is missing");
-		reject(request, &why);
-		return;
-	}
-	if (refuse_stranger(in, request, c->producer, c->secret))
-		return;
-	if ((job = find_own_job(in, request, c)) == NULL) {
-		reject_unknown(request, c);
-		return;
-	}
-	m = (struct message_cancelled){.id = job->id, .state = job->state};
-	if (job->state == JOB_QUEUED || job->state == JOB_ACTIVE)
-		in->sinks.cancel(job, in->sinks.arg);
-	door_reply(request, reply_create(MESSAGE_CANCELLED, &m, NULL, 0));
 }
 
 static void
@@ -394,8 +330,8 @@ ingress_request(struct ingress *in, struct door_request *request)
 		on_submit(in, request, &any.submit, &frame);
 	else if (frame.type == MESSAGE_COLLECT)
 		on_collect(in, request, &any.collect);
-	else if (frame.type == MESSAGE_CANCEL)
-		on_cancel(in, request, &any.cancel);
-	else
+	else if (frame.type == MESSAGE_STATUS)
 		on_status(in, request);
+	else
+		in->sinks.ask(request, frame.type, &any, in->sinks.arg);
 }

@@ -33,8 +33,11 @@ struct ingress_sinks {
 	bool (*ack)(struct producer *producer, uint64_t tag, void *arg);
 	void (*collect)(struct door_request *request, struct producer *producer,
 	    uint64_t wait_ms, uint64_t unknown_acks, void *arg);
-	/* End an open job of the producer's. */
-	void (*cancel)(struct job *job, void *arg);
+	/* Forget a buried job whose key is submitted again. */
+	void (*replace)(struct job *job, void *arg);
+	/* Answer CANCEL, LIST, WHY and ADMIN. */
+	void (*ask)(struct door_request *request, enum message_type type,
+	    const union message_any *in, void *arg);
 	/* The services offered, for WELCOME, and the report, malloc'd JSON. */
 	size_t (*services)(const struct text **services, void *arg);
 	char *(*report)(void *arg);

@@ -20,7 +20,17 @@ static const unsigned allowed[JOB_STATE_COUNT] = {
 	1u << JOB_EXPIRED,
     [JOB_ACTIVE] = 1u << JOB_QUEUED | 1u << JOB_DONE | 1u << JOB_FAILED |
 	1u << JOB_CANCELLED | 1u << JOB_EXPIRED,
+    /* Kicked. */
+    [JOB_FAILED] = 1u << JOB_QUEUED,
 };
+
+static int
+compare_ids(const struct job *a, const struct job *b)
+{
+	return (a->id > b->id) - (a->id < b->id);
+}
+
+TREE_GENERATE_STATIC(job_ids, job, by_id, compare_ids)
 
 static bool
 is_open(enum job_state state)
@@ -117,6 +127,24 @@ job_own(struct jobs *jobs, struct job *j, uint32_t pipe)
 	TAILQ_INSERT_TAIL(&jobs->owned, j, owned_link);
 }
 
+/* Count ${j} in its state, or no more. */
+static void
+count(struct jobs *jobs, const struct job *j, int by)
+{
+	jobs->state_n[j->state] += (size_t)by;
+	j->producer->state_n[j->state] += (size_t)by;
+}
+
+static void
+unbury(struct jobs *jobs, struct job *j)
+{
+	if (!j->buried)
+		return;
+	j->buried = false;
+	jobs->buried_n--;
+	j->producer->buried_n--;
+}
+
 enum latentd_err
 job_create(struct jobs *jobs, struct producer *producer, struct text key,
     size_t parts_n, struct job **job, struct reason *why)
@@ -135,11 +163,12 @@ job_create(struct jobs *jobs, struct producer *producer, struct text key,
 	j->id = ++jobs->next_id;
 	j->producer = producer;
 	memcpy(j->key, key.at, key.bytes);
-	HASH_ADD(by_id, jobs->by_id, id, sizeof(j->id), j);
+	j->since_ns = uv_hrtime();
+	RB_INSERT(job_ids, &jobs->by_id, j);
 	HASH_ADD_KEYPTR(by_key, producer->by_key, j->key, key.bytes, j);
 	producer->jobs_n++;
 	jobs->n++;
-	jobs->state_n[JOB_NEW]++;
+	count(jobs, j, 1);
 	*job = j;
 	return LATENTD_OK;
 }
@@ -164,13 +193,15 @@ job_destroy(struct jobs *jobs, struct job *j)
 	job_drop_result(jobs, j);
 	for (size_t i = 0; i < j->parts_n; i++)
 		part_release(&j->parts[i]);
-	HASH_DELETE(by_id, jobs->by_id, j);
+	RB_REMOVE(job_ids, &jobs->by_id, j);
 	HASH_DELETE(by_key, producer->by_key, j);
-	jobs->state_n[j->state]--;
+	unbury(jobs, j);
+	count(jobs, j, -1);
 	if (is_open(j->state))
 		producer->open_n--;
 	jobs->n--;
 	producers_forget_job(&jobs->producers, producer);
+	free(j->history);
 	free(j->parts);
 	j->magic = 0;
 	free(j);
@@ -189,8 +220,10 @@ job_move(struct jobs *jobs, struct job *j, enum job_state to)
 	enum job_state from = j->state;
 
 	assert(j->magic == JOB_MAGIC && (allowed[from] & 1u << to) != 0);
-	jobs->state_n[from]--;
-	jobs->state_n[to]++;
+	count(jobs, j, -1);
+	j->state = to;
+	j->since_ns = uv_hrtime();
+	count(jobs, j, 1);
 	if (to == JOB_ACTIVE)
 		expect(jobs, j, job_expected_bytes(j));
 	if (from == JOB_ACTIVE)
@@ -202,7 +235,6 @@ job_move(struct jobs *jobs, struct job *j, enum job_state to)
 		jobs->ended_n[to]++;
 		disown(jobs, j);
 	}
-	j->state = to;
 	jobs->on_move(j, from, jobs->arg);
 }
 
@@ -257,6 +289,45 @@ job_take_result(struct jobs *jobs, struct job *j)
 	j->result = NULL;
 	j->result_bytes = 0;
 	return result;
+}
+
+void
+job_bury(struct jobs *jobs, struct job *j)
+{
+	assert(j->state == JOB_FAILED && !j->buried);
+	j->buried = true;
+	j->buried_ns = uv_hrtime();
+	jobs->buried_n++;
+	j->producer->buried_n++;
+}
+
+void
+job_revive(struct jobs *jobs, struct job *j)
+{
+	assert(j->state == JOB_FAILED && j->running_n == 0 &&
+	    j->message != NULL && j->lease_pipe == 0);
+	unbury(jobs, j);
+	job_drop_result(jobs, j);
+	j->done_n = 0;
+	for (size_t i = 0; i < j->parts_n; i++) {
+		struct part *part = &j->parts[i];
+
+		/* Where putting them together failed, replies are gone. */
+		if (part->reply == NULL)
+			part->state = PART_TODO;
+		else
+			j->done_n++;
+	}
+	j->kicks_n++;
+	j->failures_n = 0;
+	j->failing = false;
+	/* Who kicks it does not mind how late it is. */
+	j->deadline_ns = 0;
+	j->retry_at_ns = 0;
+	j->submitted_ns = uv_hrtime();
+	j->started_ns = j->decoded_ns = j->finished_ns = 0;
+	j->reason = (struct reason){.err = LATENTD_OK};
+	j->tag = 0;
 }
 
 void
@@ -353,10 +424,24 @@ job_part_data(const struct job *j, size_t i, size_t *bytes)
 struct job *
 jobs_by_id(const struct jobs *jobs, uint64_t id)
 {
-	struct job *j;
+	struct job *j = RB_ROOT(&jobs->by_id);
 
-	HASH_FIND(by_id, jobs->by_id, &id, sizeof(id), j);
+	while (j != NULL && j->id != id)
+		j = id < j->id ? RB_LEFT(j, by_id) : RB_RIGHT(j, by_id);
 	return j;
+}
+
+struct job *
+jobs_after(const struct jobs *jobs, uint64_t id)
+{
+	struct job *j = RB_ROOT(&jobs->by_id), *after = NULL;
+
+	while (j != NULL) {
+		if (j->id > id)
+			after = j;
+		j = j->id > id ? RB_LEFT(j, by_id) : RB_RIGHT(j, by_id);
+	}
+	return after;
 }
 
 struct job *

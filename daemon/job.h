@@ -10,6 +10,7 @@
 #include <nng/nng.h>
 #include <uthash.h>
 
+#include "history.h"
 #include "message.h"
 #include "producer.h"
 #include "remote.h"
@@ -40,13 +41,14 @@ struct part {
 struct job {
 	unsigned magic;
 	enum job_state state; /* job_move() alone writes it */
+	uint64_t since_ns; /* when it did */
 	uint64_t id;
 	char key[LATENTD_MAX_NAME_BYTES + 1];
 	struct producer *producer;
 	UT_hash_handle by_key;
-	UT_hash_handle by_id;
+	RB_ENTRY(job) by_id;
 	TAILQ_ENTRY(job) link;
-	TAILQ_ENTRY(job) kept_link; /* outbox.c's */
+	TAILQ_ENTRY(job) kept_link; /* outbox.c's, then buried.c's */
 	TAILQ_ENTRY(job) owned_link; /* while in jobs.owned */
 
 	/* What to do; fixed by ingress. */
@@ -90,6 +92,8 @@ struct job {
 	uint64_t finished_ns;
 	char endpoint[LATENTD_MAX_NAME_BYTES + 1]; /* of the last attempt */
 	long http_status; /* of the last attempt */
+	unsigned kicks_n; /* how often it was queued again after failing */
+	struct history *history; /* of attempts; NULL: none has failed */
 
 	/* What came of it; from the end on. */
 	struct reason reason; /* err OK when done */
@@ -106,6 +110,8 @@ struct job {
 	UT_hash_handle by_tag;
 	uint32_t lease_pipe; /* 0: not leased */
 	uint64_t lease_until_ns;
+	bool buried; /* FAILED, delivered, and kept: buried.c has it */
+	uint64_t buried_ns; /* since when */
 };
 
 /* Why a job cannot be taken now; protocol.md §5. */
@@ -115,15 +121,18 @@ struct job_busy {
 	uint64_t estimated_wait_ms; /* were there room; 0: not known */
 };
 
+RB_HEAD(job_ids, job);
+
 #define JOB_MAGIC 0x6a6f6231u
 #define JOB_CLASSES 4u
 
 /* All jobs of the daemon: found by id and key, counted by state and bytes. */
 struct jobs {
 	struct producers producers;
-	struct job *by_id;
+	struct job_ids by_id;
 	uint64_t next_id;
 	size_t n;
+	size_t buried_n; /* of these */
 	size_t state_n[JOB_STATE_COUNT];
 	uint64_t ended_n[JOB_STATE_COUNT]; /* since the start */
 	uint64_t input_bytes; /* messages and bodies held */
@@ -198,6 +207,15 @@ void jobs_hold_result(
  */
 enum latentd_err job_gather(struct jobs *jobs, struct job *job);
 
+/*
+ * job_bury(jobs, job): a FAILED job was delivered and is kept.
+ * job_revive(jobs, job): make a FAILED job, which is in no stage, as it was
+ * before its first attempt, but for the parts that are DONE; it is to be pushed
+ * into the queue next.
+ */
+void job_bury(struct jobs *jobs, struct job *job);
+void job_revive(struct jobs *jobs, struct job *job);
+
 /* job_drop_result(jobs, job): free what came of it.
  * job_take_result(jobs, job): it is the caller's from now on. */
 void job_drop_result(struct jobs *jobs, struct job *job);
@@ -209,7 +227,10 @@ size_t job_front_bytes(const struct job *job);
 /* The bytes of part ${i}'s request. */
 const uint8_t *job_part_data(const struct job *job, size_t i, size_t *bytes);
 
+/* jobs_by_id(jobs, id): that job or NULL.  jobs_after(jobs, id): the job with
+ * the lowest id above ${id}, or NULL. */
 struct job *jobs_by_id(const struct jobs *jobs, uint64_t id);
+struct job *jobs_after(const struct jobs *jobs, uint64_t id);
 struct job *jobs_by_key(const struct producer *producer, struct text key);
 
 #endif

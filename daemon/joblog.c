@@ -54,3 +54,18 @@ joblog_dropped(const struct job *job, const char *why)
 	    job->id, job->producer->identity.name, job->key, job->result_bytes,
 	    why);
 }
+
+void
+joblog_buried(const struct job *job)
+{
+	log_info("job=%" PRIu64 " producer=%s key=%s: buried: latentctl kick "
+		 "%" PRIu64 " tries it again",
+	    job->id, job->producer->identity.name, job->key, job->id);
+}
+
+void
+joblog_forgotten(const struct job *job, const char *why)
+{
+	log_warn("job=%" PRIu64 " producer=%s key=%s: failed job forgotten: %s",
+	    job->id, job->producer->identity.name, job->key, why);
+}

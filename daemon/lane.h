@@ -2,6 +2,7 @@
 #ifndef DAEMON_LANE_H
 #define DAEMON_LANE_H
 
+#include "base/rate.h"
 #include "order.h"
 
 /*
@@ -25,6 +26,9 @@ struct lane {
 	 * together. */
 	double busy_ns;
 	double done_px;
+
+	uint64_t done_n; /* pipeline.c's: jobs of it that are done */
+	struct rate done; /* how often of late */
 };
 
 /* lane_note(lane, ns, px): a request for ${px} pixels succeeded in ${ns}. */

@@ -76,12 +76,28 @@ unlink_delivery(struct outbox *o, struct job *job)
 }
 
 static void
-forget(struct outbox *o, struct job *job)
+unlink_job(struct outbox *o, struct job *job)
 {
 	unlink_delivery(o, job);
 	TAILQ_REMOVE(&o->kept, job, kept_link);
 	o->kept_n--;
-	job_destroy(o->jobs, job);
+}
+
+static bool
+is_failed_latent(const struct job *job)
+{
+	return job->state == JOB_FAILED && job->message != NULL;
+}
+
+/* It has been delivered, or nobody wanted it. */
+static void
+let_go(struct outbox *o, struct job *job)
+{
+	unlink_job(o, job);
+	if (is_failed_latent(job))
+		o->options.on_failed(job, o->options.arg);
+	else
+		job_destroy(o->jobs, job);
 }
 
 static void
@@ -112,10 +128,11 @@ give_up(struct outbox *o, struct job *job, uint64_t now_ns)
 	size_t bytes = job->result_bytes;
 
 	producers_hold(producer);
-	o->options.on_dropped(
-	    job, "nobody collected it in time", o->options.arg);
+	if (!is_failed_latent(job))
+		o->options.on_dropped(
+		    job, "nobody collected it in time", o->options.arg);
 	if (job->result == NULL) {
-		forget(o, job);
+		let_go(o, job);
 	} else {
 		job_drop_result(o->jobs, job);
 		reason_set(&job->reason, LATENTD_ERR_DROPPED,
@@ -161,8 +178,10 @@ outbox_close(struct outbox *o)
 
 	if (o == NULL)
 		return;
-	while ((job = TAILQ_FIRST(&o->kept)) != NULL)
-		forget(o, job);
+	while ((job = TAILQ_FIRST(&o->kept)) != NULL) {
+		unlink_job(o, job);
+		job_destroy(o->jobs, job);
+	}
 	uv_close((uv_handle_t *)&o->timer, on_closed);
 }
 
@@ -205,7 +224,7 @@ outbox_ack(struct outbox *o, struct producer *producer, uint64_t tag)
 	if (job == NULL || job->producer != producer)
 		return false;
 	o->options.on_acked(job, o->options.arg);
-	forget(o, job);
+	let_go(o, job);
 	arm(o);
 	o->options.on_room(producer, o->options.arg);
 	return true;
@@ -225,6 +244,13 @@ outbox_release(struct outbox *o, uint32_t pipe)
 		make_ready(o, job);
 		o->options.on_available(job->producer, o->options.arg);
 	}
+	arm(o);
+}
+
+void
+outbox_remove(struct outbox *o, struct job *job)
+{
+	unlink_job(o, job);
 	arm(o);
 }
 

@@ -21,8 +21,12 @@ struct outbox_options {
 	 * of that is; the job's payload, or the job, is destroyed next. */
 	void (*on_dropped)(
 	    const struct job *job, const char *reason, void *arg);
-	/* on_acked(job, arg): acknowledged; the job is destroyed next. */
+	/* on_acked(job, arg): acknowledged; the job is destroyed, or
+	 * goes to on_failed, next. */
 	void (*on_acked)(const struct job *job, void *arg);
+	/* on_failed(job, arg): takes a FAILED job that has its latent still;
+	 * its producer knows, or did not want to know in time. */
+	void (*on_failed)(struct job *job, void *arg);
 	/* on_room(producer, arg): a result's memory was given back. */
 	void (*on_room)(struct producer *producer, void *arg);
 	void *arg;
@@ -59,6 +63,10 @@ bool outbox_ack(struct outbox *o, struct producer *producer, uint64_t tag);
 /* outbox_release(o, pipe): a connection is gone; what it held unacknowledged
  * is ready for its producer's next COLLECT. */
 void outbox_release(struct outbox *o, uint32_t pipe);
+
+/* outbox_remove(o, job): take out a job that is in the outbox, delivered or
+ * not; a later acknowledgement of its tag hits nothing. */
+void outbox_remove(struct outbox *o, struct job *job);
 
 size_t outbox_kept_n(const struct outbox *o);
 

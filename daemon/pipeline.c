@@ -8,7 +8,8 @@
  *   producers ← door ← publish ← outbox ← ended┘
  *
  * Each group of functions below is one arrow; the tables at the end say which
- * stage is opened with which of them.
+ * stage is opened with which of them.  pipeline_admin.c has what operators ask
+ * for, and where failed jobs go.
  */
 #include "pipeline_private.h"
 
@@ -104,6 +105,9 @@ look_busy(
 
 	if (p->closing || drain_started(p->drain)) {
 		busy.reason = "stopping";
+		busy.retry_after_ms = 1000;
+	} else if (p->paused_in) {
+		busy.reason = "paused";
 		busy.retry_after_ms = 1000;
 	}
 	return busy;
@@ -274,7 +278,12 @@ pipeline_end_job(struct pipeline *p, struct job *job)
 	job_move(&p->jobs, job, job_end_state(&job->reason));
 	joblog_ended(job);
 	metrics_ended(p->metrics, job);
-	job_release_input(&p->jobs, job);
+	if (job->state != JOB_FAILED || job->call != NULL)
+		job_release_input(&p->jobs, job);
+	if (job->state == JOB_DONE) {
+		job->lane->done_n++;
+		rate_add(&job->lane->done, job->finished_ns);
+	}
 	queue_note_end(p->queue);
 	producers_hold(producer);
 	if (job->call != NULL)
@@ -332,8 +341,8 @@ on_acked(const struct job *job, void *arg)
 		remember_put(p->remember, job, uv_hrtime());
 }
 
-static void
-on_room(struct producer *producer, void *arg)
+void
+pipeline_on_room(struct producer *producer, void *arg)
 {
 	struct pipeline *p = arg;
 
@@ -353,7 +362,7 @@ on_sent(struct producer *producer, uint64_t finished_ns, bool whole, void *arg)
 		metrics_delivered(p->metrics, finished_ns);
 	else
 		metrics_dropped(p->metrics);
-	on_room(producer, p);
+	pipeline_on_room(producer, p);
 }
 
 static void
@@ -384,19 +393,10 @@ on_collect(struct door_request *request, struct producer *producer,
 	publish_collect(p->publish, request, producer, wait_ms, unknown_acks);
 }
 
-static void
-cancel(struct job *job, const struct reason *why, void *arg)
+void
+pipeline_cancel(struct job *job, const struct reason *why, void *arg)
 {
 	end_open(arg, job, why);
-}
-
-static void
-on_cancel(struct job *job, void *arg)
-{
-	struct reason why;
-
-	reason_set(&why, LATENTD_ERR_CANCELLED, "cancelled by its producer");
-	cancel(job, &why, arg);
 }
 
 static size_t
@@ -406,21 +406,6 @@ on_services(const struct text **services, void *arg)
 
 	*services = p->services;
 	return p->services_n;
-}
-
-static char *
-on_report(void *arg)
-{
-	struct pipeline *p = arg;
-	const struct report_input input = {.jobs = &p->jobs,
-	    .dispatch = p->dispatch,
-	    .instance = p->instance,
-	    .started_ns = p->started_ns,
-	    .jobs_max = p->config->jobs,
-	    .bytes_max = p->config->bytes,
-	    .state = drain_started(p->drain) ? "draining" : "running"};
-
-	return report_create(&input);
 }
 
 static const struct endpoint *
@@ -496,15 +481,16 @@ const struct ingress_sinks pipeline_ingress = {.lane = on_lane,
     .remembered = on_remembered,
     .ack = on_ack,
     .collect = on_collect,
-    .cancel = on_cancel,
+    .replace = pipeline_on_replace,
+    .ask = pipeline_on_ask,
     .services = on_services,
-    .report = on_report};
+    .report = pipeline_on_report};
 
 const struct gateway_sinks pipeline_gateway = {.lane = on_lane,
     .busy = on_busy,
     .accept = on_accept,
-    .cancel = cancel,
-    .report = on_report,
+    .cancel = pipeline_cancel,
+    .report = pipeline_on_report,
     .metrics = on_metrics,
     .ready = on_ready,
     .sent = on_sent,
@@ -521,7 +507,8 @@ const struct dispatch_sinks pipeline_dispatch = {.pop = on_pop,
 const struct outbox_options pipeline_outbox = {.on_available = on_available,
     .on_dropped = on_dropped,
     .on_acked = on_acked,
-    .on_room = on_room};
+    .on_failed = pipeline_on_failed,
+    .on_room = pipeline_on_room};
 
 const struct publish_sinks pipeline_publish = {.take = on_take};
 

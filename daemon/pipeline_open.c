@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "pipeline_private.h"
@@ -78,28 +79,35 @@ static bool
 open_outbox(struct pipeline *p)
 {
 	struct outbox_options options = pipeline_outbox;
+	struct buried_options buried = pipeline_buried;
 	struct publish_sinks sinks = pipeline_publish;
 
 	options.first_tag = p->instance;
 	options.keep_ms = p->config->keep_s * 1000;
 	options.arg = p;
 	sinks.arg = p;
+	buried.bury_ms = p->config->bury_s * 1000;
+	buried.arg = p;
 	p->outbox = outbox_open(p->loop, &p->jobs, &options);
+	p->buried = buried_open(p->loop, &p->jobs, &buried);
 	p->publish = publish_open(p->loop, &p->jobs, p->instance, &sinks);
 	p->remember = remember_create(
 	    p->config->remember_s * 1000, (size_t)p->config->jobs);
-	return p->outbox != NULL && p->publish != NULL && p->remember != NULL;
+	return p->outbox != NULL && p->buried != NULL && p->publish != NULL &&
+	    p->remember != NULL;
 }
 
 static bool
 open_ingress(struct pipeline *p)
 {
 	struct ingress_sinks sinks = pipeline_ingress;
+	struct admin_sinks admin = pipeline_admin;
 
-	sinks.arg = p;
+	sinks.arg = admin.arg = p;
+	p->admin = admin_create(&p->jobs, p->instance, geteuid(), &admin);
 	p->ingress =
 	    ingress_create(&p->jobs, p->instance, max_body_bytes(p), &sinks);
-	return p->ingress != NULL;
+	return p->ingress != NULL && p->admin != NULL;
 }
 
 /* "decode/sdxl" for each lane, for WELCOME. */
@@ -183,10 +191,12 @@ close_stages(struct pipeline *p)
 	door_close(p->door);
 	gateway_close(p->gateway);
 	ingress_destroy(p->ingress);
+	admin_destroy(p->admin);
 	probe_close(p->probe);
 	transfers_close(p->transfers);
 	dispatch_close(p->dispatch);
 	outbox_close(p->outbox);
+	buried_close(p->buried);
 	remember_destroy(p->remember);
 	queue_close(p->queue);
 	deadlines_close(p->deadlines);
@@ -251,11 +261,12 @@ static void
 end_open_jobs(struct pipeline *p)
 {
 	struct reason why;
-	struct job *job, *next;
+	struct job *job;
+	uint64_t id = 0;
 
 	reason_set(&why, LATENTD_ERR_STOPPING, "the daemon was stopped");
-	for (job = p->jobs.by_id; job != NULL; job = next) {
-		next = job->by_id.next;
+	while ((job = jobs_after(&p->jobs, id)) != NULL) {
+		id = job->id;
 		if (job->state == JOB_ACTIVE) {
 			dispatch_cancel(p->dispatch, job, &why);
 		} else if (job->state == JOB_QUEUED) {
@@ -277,6 +288,10 @@ on_close_timer(uv_timer_t *timer)
 	if (p->jobs.state_n[JOB_ACTIVE] > 0 || gateway_working(p->gateway))
 		return;
 	kept_n -= kept_n < p->lost_n ? kept_n : p->lost_n;
+	if (p->jobs.buried_n > 0)
+		log_warn("stopped with %zu failed jobs buried: their latents "
+			 "are gone",
+		    p->jobs.buried_n);
 	if (p->lost_n > 0 || kept_n > 0)
 		log_warn("stopped with %zu jobs unfinished and %zu results "
 			 "not collected: their producers must submit again",

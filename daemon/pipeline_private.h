@@ -6,7 +6,9 @@
 #ifndef DAEMON_PIPELINE_PRIVATE_H
 #define DAEMON_PIPELINE_PRIVATE_H
 
+#include "admin.h"
 #include "base/door.h"
+#include "buried.h"
 #include "deadline.h"
 #include "dispatch.h"
 #include "drain.h"
@@ -39,6 +41,8 @@ struct pipeline {
 	struct transfers *transfers;
 	struct outbox *outbox;
 	struct remember *remember;
+	struct buried *buried;
+	struct admin *admin;
 	struct publish *publish;
 	struct probe *probe; /* NULL: nobody asks whether we are ready */
 	struct metrics *metrics;
@@ -48,6 +52,7 @@ struct pipeline {
 	size_t services_n;
 
 	struct drain *drain;
+	bool paused_in; /* no job is taken; dispatch has the other side */
 	bool closing;
 	uv_timer_t close_timer;
 	size_t lost_n; /* open jobs at the end */
@@ -65,6 +70,8 @@ extern const struct gateway_sinks pipeline_gateway;
 extern const struct queue_options pipeline_queue;
 extern const struct dispatch_sinks pipeline_dispatch;
 extern const struct outbox_options pipeline_outbox;
+extern const struct buried_options pipeline_buried;
+extern const struct admin_sinks pipeline_admin;
 extern const struct publish_sinks pipeline_publish;
 extern const struct drain_options pipeline_drain_options;
 
@@ -75,6 +82,21 @@ void pipeline_on_transferred(struct attempt *attempt, void *arg);
 
 /* pipeline_on_expired(job, arg): deadlines' sink. */
 void pipeline_on_expired(struct job *job, void *arg);
+
+/* pipeline_on_ask(request, type, in, arg): ingress's sink for what
+ * pipeline_admin.c answers; pipeline_on_report(arg): STATUS.
+ * pipeline_on_failed(job, arg), pipeline_on_replace(job, arg): failed jobs that
+ * go from the outbox to the buried, and from there. */
+void pipeline_on_ask(struct door_request *request, enum message_type type,
+    const union message_any *in, void *arg);
+char *pipeline_on_report(void *arg);
+void pipeline_on_failed(struct job *job, void *arg);
+void pipeline_on_replace(struct job *job, void *arg);
+
+/* pipeline_cancel(job, why, arg): end a job that is open, wherever it is.
+ * pipeline_on_room(producer, arg): memory of ${producer}'s was given back. */
+void pipeline_cancel(struct job *job, const struct reason *why, void *arg);
+void pipeline_on_room(struct producer *producer, void *arg);
 
 /* pipeline_open_n(p): jobs that have not ended. */
 size_t pipeline_open_n(const struct pipeline *p);

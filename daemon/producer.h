@@ -58,6 +58,8 @@ struct producer {
 	struct job *by_key; /* uthash over job->key */
 	size_t jobs_n; /* of any state, in by_key */
 	size_t open_n; /* queued or active */
+	size_t state_n[JOB_STATE_COUNT]; /* of these */
+	size_t buried_n; /* FAILED ones that were delivered */
 	size_t holds_n; /* other reasons to exist */
 	struct producer_bounds bounds;
 	uint64_t input_bytes; /* job.c's: latents held */

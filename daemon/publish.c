@@ -90,6 +90,7 @@ result_message(
 	    .code = job->reason.err,
 	    .endpoint = {job->endpoint, strlen(job->endpoint)},
 	    .attempts = job->attempts_n,
+	    .kicks = job->kicks_n,
 	    .unknown_acks = unknown_acks};
 	const uint8_t *body = NULL;
 

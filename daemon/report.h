@@ -2,17 +2,20 @@
 #ifndef DAEMON_REPORT_H
 #define DAEMON_REPORT_H
 
+#include "config.h"
 #include "dispatch.h"
 #include "job.h"
 
 struct report_input {
 	const struct jobs *jobs;
 	const struct dispatch *dispatch;
+	const struct config *config;
 	uint64_t instance;
 	uint64_t started_ns;
-	uint64_t jobs_max;
-	uint64_t bytes_max;
-	const char *state; /* "running", "draining" */
+	bool paused_in;
+	bool draining;
+	uint64_t drain_left_ms; /* meant when draining */
+	uint64_t dropped_n; /* failed jobs forgotten since the start */
 };
 
 /*

@@ -21,6 +21,9 @@ static const char *const output_names[] = {
 static const char *const state_names[] = {
     NULL, "queued", "active", "done", "failed", "cancelled", "expired"};
 static const char *const priority_names[] = {"normal", "urgent", "high", "low"};
+static const char *const op_names[] = {
+    NULL, "pause", "resume", "drain", "kick", "purge"};
+static const char *const side_names[] = {"both", "in", "out"};
 static const char *const err_names[] = {
 #define ERR_NAME(e, name, text) name,
     LATENTD_ERROR_TABLE(ERR_NAME)
@@ -142,6 +145,7 @@ static const struct field result_fields[] = {
     U64(message_result, frames, false, LATENTD_MAX_FRAMES),
     TEXT(message_result, endpoint, false, LATENTD_MAX_NAME_BYTES),
     U64(message_result, attempts, false, UINT32_MAX),
+    U64(message_result, kicks, false, UINT32_MAX),
     U64(message_result, queued_ms, false, ANY),
     U64(message_result, decode_ms, false, ANY),
     U64(message_result, finish_ms, false, ANY),
@@ -161,6 +165,35 @@ static const struct field cancel_fields[] = {
 static const struct field cancelled_fields[] = {
     U64(message_cancelled, id, true, ANY),
     ENUM(message_cancelled, state, true, state_names),
+};
+static const struct field list_fields[] = {
+    NAME(message_list, producer, true),
+    SECRET(message_list),
+    ENUM(message_list, state, false, state_names),
+    NAME(message_list, of, false),
+    U64(message_list, after, false, ANY),
+    U64(message_list, limit, false, LATENTD_MAX_LIST),
+};
+static const struct field why_fields[] = {
+    NAME(message_why, producer, true),
+    SECRET(message_why),
+    NAME(message_why, key, false),
+    U64(message_why, id, false, ANY),
+};
+static const struct field admin_fields[] = {
+    NAME(message_admin, producer, true),
+    SECRET(message_admin),
+    ENUM(message_admin, op, true, op_names),
+    ENUM(message_admin, side, false, side_names),
+    U64(message_admin, id, false, ANY),
+    U64(message_admin, all, false, 1),
+    NAME(message_admin, of, false),
+    U64(message_admin, after, false, ANY),
+};
+static const struct field done_fields[] = {
+    U64(message_done, instance, true, ANY),
+    U64(message_done, jobs, true, ANY),
+    U64(message_done, next, false, ANY),
 };
 static const struct field report_fields[] = {
     U64(message_report, instance, true, ANY),
@@ -186,6 +219,9 @@ static const struct message_shape shapes[] = {
     SHAPE(COLLECT, collect_fields, true),
     SHAPE(CANCEL, cancel_fields, true),
     {MESSAGE_STATUS, "STATUS", true, NULL, 0},
+    SHAPE(LIST, list_fields, true),
+    SHAPE(WHY, why_fields, true),
+    SHAPE(ADMIN, admin_fields, true),
     SHAPE(WELCOME, welcome_fields, false),
     SHAPE(ACCEPTED, accepted_fields, false),
     SHAPE(BUSY, busy_fields, false),
@@ -194,6 +230,7 @@ static const struct message_shape shapes[] = {
     SHAPE(EMPTY, empty_fields, false),
     SHAPE(CANCELLED, cancelled_fields, false),
     SHAPE(REPORT, report_fields, false),
+    SHAPE(DONE, done_fields, false),
     SHAPE(EVENT, event_fields, false),
 };
 
@@ -219,6 +256,16 @@ const char *
 job_state_name(enum job_state state)
 {
 	return state == JOB_NEW ? "new" : state_names[state];
+}
+
+enum job_state
+job_state_find(const char *name)
+{
+	for (int i = JOB_QUEUED; i < JOB_STATE_COUNT; i++) {
+		if (strcmp(name, state_names[i]) == 0)
+			return (enum job_state)i;
+	}
+	return JOB_NEW;
 }
 
 const char *

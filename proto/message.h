@@ -24,6 +24,9 @@ enum message_type {
 	MESSAGE_COLLECT = 3,
 	MESSAGE_CANCEL = 4,
 	MESSAGE_STATUS = 5,
+	MESSAGE_LIST = 6,
+	MESSAGE_WHY = 7,
+	MESSAGE_ADMIN = 8,
 	MESSAGE_WELCOME = 129,
 	MESSAGE_ACCEPTED = 130,
 	MESSAGE_BUSY = 131,
@@ -32,6 +35,7 @@ enum message_type {
 	MESSAGE_EMPTY = 134,
 	MESSAGE_CANCELLED = 135,
 	MESSAGE_REPORT = 136,
+	MESSAGE_DONE = 137,
 	MESSAGE_EVENT = 192,
 };
 
@@ -136,6 +140,7 @@ struct message_result {
 	uint64_t frames;
 	struct text endpoint;
 	uint64_t attempts;
+	uint64_t kicks; /* how often the job was kicked before this result */
 	uint64_t queued_ms;
 	uint64_t decode_ms;
 	uint64_t finish_ms;
@@ -168,6 +173,52 @@ struct message_report {
 	uint64_t instance; /* the body is a JSON document */
 };
 
+struct message_list {
+	struct text producer;
+	struct text secret;
+	enum job_state state; /* NEW: any */
+	struct text of; /* producers of this name only; empty: all */
+	uint64_t after; /* jobs with a higher id */
+	uint64_t limit; /* jobs looked at; 0: LATENTD_MAX_LIST */
+};
+
+struct message_why {
+	struct text producer;
+	struct text secret;
+	struct text key; /* key or id */
+	uint64_t id;
+};
+
+/* What an ADMIN request wants. */
+enum admin_op {
+	ADMIN_NONE = 0,
+	ADMIN_PAUSE,
+	ADMIN_RESUME,
+	ADMIN_DRAIN,
+	ADMIN_KICK,
+	ADMIN_PURGE,
+};
+
+/* Which side of the daemon is paused. */
+enum admin_side { ADMIN_BOTH = 0, ADMIN_IN, ADMIN_OUT };
+
+struct message_admin {
+	struct text producer;
+	struct text secret;
+	enum admin_op op;
+	enum admin_side side; /* of PAUSE and RESUME */
+	uint64_t id; /* KICK, PURGE: this job, or */
+	uint64_t all; /* 1: all that failed */
+	struct text of; /* of these: of producers of this name only */
+	uint64_t after; /* of these: with a higher id */
+};
+
+struct message_done {
+	uint64_t instance;
+	uint64_t jobs; /* how many were changed */
+	uint64_t next; /* go on with this as "after"; 0: that was all */
+};
+
 struct message_event {
 	uint64_t id;
 	struct text producer;
@@ -192,6 +243,10 @@ union message_any {
 	struct message_cancelled cancelled;
 	struct message_status status;
 	struct message_report report;
+	struct message_list list;
+	struct message_why why;
+	struct message_admin admin;
+	struct message_done done;
 	struct message_event event;
 };
 
@@ -212,10 +267,11 @@ struct message_frame {
 
 /*
  * message_type_name(type): "SUBMIT"; "unknown" for what is not in the table.
- * job_state_name(state): "queued".
+ * job_state_name(state): "queued"; job_state_find(name): NEW if there is none.
  */
 const char *message_type_name(enum message_type type);
 const char *job_state_name(enum job_state state);
+enum job_state job_state_find(const char *name);
 
 /* Names on the wire of the public enums ("decode", "pixels", "high"), and back:
  * false if there is no such priority. */

@@ -19,8 +19,9 @@
 	X(BUSY, "busy", "a bound is reached; try again later")                 \
 	X(DENIED, "denied", "this identity may not do that")                   \
 	X(NOT_FOUND, "not_found", "no such job, key or file")                  \
-	X(COLLECTED, "collected", "the job's result was acknowledged before") \
-	X(DROPPED, "dropped", "nobody collected the result in time")          \
+	X(ENDED, "ended", "the job has ended already")                         \
+	X(COLLECTED, "collected", "the job's result was acknowledged before")  \
+	X(DROPPED, "dropped", "nobody collected the result in time")           \
 	X(CANCELLED, "cancelled", "the producer cancelled the job")            \
 	X(EXPIRED, "expired", "the deadline passed before the job was done")   \
 	X(ENDPOINT, "endpoint", "the endpoint failed or answered nonsense")    \

@@ -22,6 +22,7 @@
 #define LATENTD_MAX_METADATA_N 64u /* entries of it */
 #define LATENTD_MAX_BODY_BYTES 1073741824u /* body of one message */
 #define LATENTD_MAX_ACKS 256u /* acknowledgements in one COLLECT */
+#define LATENTD_MAX_LIST 1000u /* jobs that one LIST looks at */
 #define LATENTD_MAX_WAIT_MS 25000u /* how long one COLLECT may wait */
 #define LATENTD_MAX_DEADLINE_MS 604800000u /* a job's deadline: a week */
 

@@ -17,14 +17,15 @@ from pathlib import Path
 # The job's floor: the records that stages hand on, each may use those before
 # it.  NAME_more.c belongs to NAME, here and below.
 RECORDS = (
-    "producer", "config", "job", "intake", "reply", "order", "lane",
-    "attempt", "endpoint",
+    "producer", "config", "peer", "history", "job", "intake", "reply", "order",
+    "lane", "attempt", "endpoint",
 )
 
 # The stages, and what else stands on their floor.
 STAGES = (
     "ingress", "gateway", "queue", "transfer", "finish", "outbox", "publish",
     "spool", "metrics", "drain", "joblog", "probe", "deadline", "remember",
+    "buried", "admin",
 )
 
 GROUND = {"include", "proto"}
@@ -48,7 +49,8 @@ ALLOWED = {
     "daemon/dispatch": BELOW_DISPATCH,
     # What STATUS answers: it looks at everything below the pipeline.
     "daemon/report": BELOW_PIPELINE,
-    "daemon/pipeline": BELOW_PIPELINE | {"daemon/report"},
+    "daemon/why": BELOW_PIPELINE,
+    "daemon/pipeline": BELOW_PIPELINE | {"daemon/report", "daemon/why"},
     "daemon/main": BELOW_PIPELINE | {"daemon/pipeline"},
 }
 

@@ -104,13 +104,27 @@ def test_cancel_of_a_job_that_waits_for_its_retry(
     producer.thank()
 
 
+def test_a_second_cancel_is_told_that_the_job_has_ended(
+    start_fake, start_daemon, connect
+):
+    fake = start_fake(never)
+    producer = connect(start_daemon(fake.section(parallel=1)))
+    job = submit(producer, "k")
+    producer.cancel("k").expect("CANCELLED", id=job)
+    producer.cancel("k").expect("REJECTED", code="ended")
+    producer.take("k").expect("RESULT", state="cancelled")
+    producer.thank()
+    producer.cancel("k").expect("REJECTED", code="not_found")
+
+
 def test_cancel_of_a_done_job_leaves_its_result(
     start_fake, start_daemon, connect
 ):
     producer = connect(start_daemon(start_fake().section()))
     submit(producer, "k")
     check(producer.collect())
-    producer.cancel("k").expect("CANCELLED", state="done")
+    reply = producer.cancel("k").expect("REJECTED", code="ended")
+    assert "done" in reply["message"]
     producer.reconnect()
     check(producer.take("k"))
     producer.thank()
@@ -141,9 +155,8 @@ def test_cancels_while_everything_runs_lose_nothing(
     for i, (key, z) in enumerate(latents.items()):
         submit(producer, key, z)
         if random.random() < 0.5:
-            producer.cancel(f"k{random.integers(0, i + 1)}").expect(
-                "CANCELLED"
-            )
+            reply = producer.cancel(f"k{random.integers(0, i + 1)}")
+            assert reply.type == "CANCELLED" or reply["code"] == "ended"
     for key, result in producer.take_all(100).items():
         if result["state"] == "done":
             check(result, latents[key])

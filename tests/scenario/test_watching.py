@@ -59,7 +59,8 @@ def test_the_report_counts_jobs_in_every_state(
     assert busy["queue"]["jobs"] == 3
     assert 2 * 512 < busy["queue"]["bytes"] < 2 * 1024
     assert busy["producers"] == [
-        {"name": "p", "uid": os.getuid(), "open": 2, "kept": 1}
+        {"name": "p", "uid": os.getuid(), "open": 2, "queued": 1,
+         "active": 1, "kept": 1, "failed": 0, "buried": 0}
     ]
     [endpoint] = busy["endpoints"]
     assert endpoint["in_flight"] == endpoint["requests_total"] == 1
@@ -69,11 +70,12 @@ def test_the_report_counts_jobs_in_every_state(
     held_tags = [producer.collect()["tag"] for _ in range(3)]
     ended = report()
     assert ended["jobs"] == {
-        "queued": 0, "active": 0, "kept": 3, "done_total": 1,
-        "failed_total": 1, "cancelled_total": 1,
-        "expired_total": 0,
+        "queued": 0, "active": 0, "kept": 3, "failed": 1, "buried": 0,
+        "done_total": 1, "failed_total": 1, "cancelled_total": 1,
+        "expired_total": 0, "forgotten_total": 0,
     }
-    assert ended["queue"]["bytes"] == 0
+    # The failed job keeps its latent.
+    assert 512 < ended["queue"]["bytes"] < 1024
     assert ended["queue"]["result_bytes"] > 0
     [endpoint] = ended["endpoints"]
     assert (endpoint["done_total"], endpoint["failed_total"]) == (1, 1)
@@ -81,8 +83,14 @@ def test_the_report_counts_jobs_in_every_state(
 
     producer.collect(0, held_tags)
     after = report()
-    assert after["queue"]["jobs"] == after["queue"]["result_bytes"] == 0
-    assert after["producers"] == [] and after["producers_total"] == 0
+    assert after["queue"]["jobs"] == after["jobs"]["buried"] == 1
+    assert after["queue"]["result_bytes"] == 0
+    [artist] = after["producers"]
+    assert (artist["kept"], artist["buried"]) == (0, 1)
+    producer.ask("ADMIN", {"op": "purge", "all": 1}).expect("DONE", jobs=1)
+    purged = report()
+    assert purged["queue"]["jobs"] == purged["queue"]["bytes"] == 0
+    assert purged["producers"] == [] and purged["producers_total"] == 0
 
 
 def test_http_serves_the_report_and_health(start_fake, start_daemon):

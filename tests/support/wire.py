@@ -28,9 +28,10 @@ VERSION = 1
 PREAMBLE = struct.Struct("<2sBBIQ")
 TYPES = {
     "HELLO": 1, "SUBMIT": 2, "COLLECT": 3, "CANCEL": 4, "STATUS": 5,
+    "LIST": 6, "WHY": 7, "ADMIN": 8,
     "WELCOME": 129, "ACCEPTED": 130, "BUSY": 131, "REJECTED": 132,
     "RESULT": 133, "EMPTY": 134, "CANCELLED": 135, "REPORT": 136,
-    "EVENT": 192,
+    "DONE": 137, "EVENT": 192,
 }
 NAMES = {number: name for name, number in TYPES.items()}
 

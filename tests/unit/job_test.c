@@ -93,6 +93,7 @@ static const bool moves[JOB_STATE_COUNT][JOB_STATE_COUNT] = {
 	[JOB_FAILED] = true,
 	[JOB_CANCELLED] = true,
 	[JOB_EXPIRED] = true},
+    [JOB_FAILED] = {[JOB_QUEUED] = true},
 };
 
 /* Bring a NEW job to ${state} by allowed moves. */
@@ -318,7 +319,7 @@ Test(job, the_front_has_room_for_the_longest_header)
 #define PRODUCERS_N 7
 #define JOBS_N 40
 
-struct history {
+struct walk {
 	struct fixture_jobs f;
 	struct job *jobs[JOBS_N];
 	size_t message_bytes[JOBS_N];
@@ -326,7 +327,7 @@ struct history {
 };
 
 static void
-check_books(struct history *m)
+check_books(struct walk *m)
 {
 	size_t state_n[JOB_STATE_COUNT] = {0}, n = 0;
 	uint64_t input_bytes = 0, result_bytes = 0;
@@ -363,7 +364,7 @@ check_books(struct history *m)
 }
 
 static void
-step(struct history *m, struct fuzz *f)
+step(struct walk *m, struct fuzz *f)
 {
 	size_t i = fuzz_below(f, JOBS_N);
 	struct job *job = m->jobs[i];
@@ -397,7 +398,7 @@ step(struct history *m, struct fuzz *f)
 
 Test(job, the_books_are_right_at_every_step_and_empty_at_the_end)
 {
-	struct history m = {.next_key = 0};
+	struct walk m = {.next_key = 0};
 	struct fuzz f = {.state = 11};
 
 	fixture_jobs_open(&m.f);
@@ -411,4 +412,49 @@ Test(job, the_books_are_right_at_every_step_and_empty_at_the_end)
 			job_destroy(&m.f.jobs, m.jobs[i]);
 	}
 	fixture_jobs_close(&m.f);
+}
+
+Test(job, jobs_are_found_in_the_order_of_their_ids)
+{
+	struct fixture_jobs f;
+	struct producer *p;
+	struct job *jobs[5];
+	char key[2] = "a";
+
+	fixture_jobs_open(&f);
+	p = fixture_producer(&f, "p");
+	cr_assert_null(jobs_after(&f.jobs, 0));
+	for (size_t i = 0; i < 5; i++, key[0]++)
+		jobs[i] = fixture_job(&f, p, key, 1, 0);
+	cr_assert_eq(jobs_after(&f.jobs, 0), jobs[0]);
+	cr_assert_eq(jobs_after(&f.jobs, jobs[1]->id), jobs[2]);
+	job_destroy(&f.jobs, jobs[2]);
+	cr_assert_eq(jobs_after(&f.jobs, jobs[1]->id), jobs[3]);
+	cr_assert_null(jobs_after(&f.jobs, jobs[4]->id));
+	cr_assert_null(jobs_after(&f.jobs, UINT64_MAX));
+	for (size_t i = 0; i < 5; i++) {
+		if (i != 2)
+			job_destroy(&f.jobs, jobs[i]);
+	}
+	fixture_jobs_close(&f);
+}
+
+Test(job, its_history_keeps_the_last_eight_attempts_from_the_first_failure_on)
+{
+	struct history_entry entry = {.err = LATENTD_OK};
+	struct history *h = NULL;
+
+	history_note(&h, &entry);
+	cr_assert_null(h);
+	cr_assert_eq(history_n(h), 0);
+	entry.err = LATENTD_ERR_TIMEOUT;
+	for (unsigned i = 0; i < 11; i++) {
+		entry.took_ms = i;
+		history_note(&h, &entry);
+		cr_assert_eq(history_n(h), i < 7 ? i + 1 : 8);
+		entry.err = LATENTD_OK;
+	}
+	for (unsigned i = 0; i < 8; i++)
+		cr_assert_eq(history_at(h, i)->took_ms, i + 3);
+	free(h);
 }

@@ -36,7 +36,8 @@ fixture_jobs_close(struct fixture_jobs *f)
 	cr_assert_eq(f->jobs.result_bytes, 0);
 	cr_assert_eq(f->jobs.expected_bytes, 0);
 	cr_assert(TAILQ_EMPTY(&f->jobs.owned));
-	cr_assert_null(f->jobs.by_id);
+	cr_assert(RB_EMPTY(&f->jobs.by_id));
+	cr_assert_eq(f->jobs.buried_n, 0);
 	cr_assert_null(f->jobs.producers.table);
 }
 

@@ -30,9 +30,13 @@ static const char *const priorities[] = {
     "normal", "urgent", "high", "low", NULL};
 static const char *const codes[] = {"ok", "invalid", "protocol", "version",
     "model", "shape", "image", "too_large", "busy", "denied", "not_found",
-    "collected", "dropped", "cancelled", "expired", "endpoint", "refused",
-    "unreachable", "timeout", "stopping", "unsupported", "io", "memory",
-    "internal", NULL};
+    "ended", "collected", "dropped", "cancelled", "expired", "endpoint",
+    "refused", "unreachable", "timeout", "stopping", "unsupported", "io",
+    "memory", "internal", NULL};
+
+static const char *const ops[] = {
+    "", "pause", "resume", "drain", "kick", "purge", NULL};
+static const char *const sides[] = {"both", "in", "out", NULL};
 
 /* clang-format off */
 #define AT(s, f) offsetof(struct message_##s, f)
@@ -68,6 +72,15 @@ static const struct known all[] = {
     U_(COLLECT, collect, wait_ms, 25000, true),
     N_(CANCEL, cancel, producer, false), B_(CANCEL, cancel, secret),
     N_(CANCEL, cancel, key, true), U_(CANCEL, cancel, id, TOP, true),
+    N_(LIST, list, producer, false), B_(LIST, list, secret),
+    E_(LIST, list, state, states, true), N_(LIST, list, of, true),
+    U_(LIST, list, after, TOP, true), U_(LIST, list, limit, 1000, true),
+    N_(WHY, why, producer, false), B_(WHY, why, secret),
+    N_(WHY, why, key, true), U_(WHY, why, id, TOP, true),
+    N_(ADMIN, admin, producer, false), B_(ADMIN, admin, secret),
+    E_(ADMIN, admin, op, ops, false), E_(ADMIN, admin, side, sides, true),
+    U_(ADMIN, admin, id, TOP, true), U_(ADMIN, admin, all, 1, true),
+    N_(ADMIN, admin, of, true), U_(ADMIN, admin, after, TOP, true),
     T_(WELCOME, welcome, version, 64, false),
     U_(WELCOME, welcome, instance, TOP, false),
     U_(WELCOME, welcome, max_body_bytes, TOP, false),
@@ -95,6 +108,7 @@ static const struct known all[] = {
     U_(RESULT, result, frames, 4096, true),
     T_(RESULT, result, endpoint, 64, true),
     U_(RESULT, result, attempts, UINT32_MAX, true),
+    U_(RESULT, result, kicks, UINT32_MAX, true),
     U_(RESULT, result, queued_ms, TOP, true),
     U_(RESULT, result, decode_ms, TOP, true),
     U_(RESULT, result, finish_ms, TOP, true),
@@ -105,6 +119,8 @@ static const struct known all[] = {
     U_(CANCELLED, cancelled, id, TOP, false),
     E_(CANCELLED, cancelled, state, states, false),
     U_(REPORT, report, instance, TOP, false),
+    U_(DONE, done, instance, TOP, false), U_(DONE, done, jobs, TOP, false),
+    U_(DONE, done, next, TOP, true),
     U_(EVENT, event, id, TOP, false), N_(EVENT, event, producer, false),
     N_(EVENT, event, model, false), E_(EVENT, event, task, tasks, false),
     E_(EVENT, event, state, states, false),
@@ -116,12 +132,13 @@ static const struct known all[] = {
 #define ALL_N (sizeof(all) / sizeof(all[0]))
 
 static const enum message_type types[] = {MESSAGE_HELLO, MESSAGE_SUBMIT,
-    MESSAGE_COLLECT, MESSAGE_CANCEL, MESSAGE_STATUS, MESSAGE_WELCOME,
-    MESSAGE_ACCEPTED, MESSAGE_BUSY, MESSAGE_REJECTED, MESSAGE_RESULT,
-    MESSAGE_EMPTY, MESSAGE_CANCELLED, MESSAGE_REPORT, MESSAGE_EVENT};
+    MESSAGE_COLLECT, MESSAGE_CANCEL, MESSAGE_STATUS, MESSAGE_LIST, MESSAGE_WHY,
+    MESSAGE_ADMIN, MESSAGE_WELCOME, MESSAGE_ACCEPTED, MESSAGE_BUSY,
+    MESSAGE_REJECTED, MESSAGE_RESULT, MESSAGE_EMPTY, MESSAGE_CANCELLED,
+    MESSAGE_REPORT, MESSAGE_DONE, MESSAGE_EVENT};
 static const char *const type_names[] = {"HELLO", "SUBMIT", "COLLECT", "CANCEL",
-    "STATUS", "WELCOME", "ACCEPTED", "BUSY", "REJECTED", "RESULT", "EMPTY",
-    "CANCELLED", "REPORT", "EVENT"};
+    "STATUS", "LIST", "WHY", "ADMIN", "WELCOME", "ACCEPTED", "BUSY", "REJECTED",
+    "RESULT", "EMPTY", "CANCELLED", "REPORT", "DONE", "EVENT"};
 
 #define TYPES_N (sizeof(types) / sizeof(types[0]))
 

@@ -14,6 +14,7 @@ struct fixture {
 	struct outbox *o;
 	struct producer *p, *q;
 	size_t available_n, dropped_n, acked_n, room_n;
+	struct job *failed; /* the last one given on */
 	struct producer *available; /* the last one told of */
 	char dropped[16][LATENTD_MAX_NAME_BYTES + 1];
 	unsigned next_key;
@@ -59,6 +60,15 @@ on_room(struct producer *producer, void *arg)
 }
 
 static void
+on_failed(struct job *job, void *arg)
+{
+	struct fixture *x = arg;
+
+	cr_assert_null(x->failed);
+	x->failed = job;
+}
+
+static void
 open_outbox(struct fixture *x, uint64_t keep_ms)
 {
 	const struct outbox_options options = {.first_tag = FIRST_TAG,
@@ -66,6 +76,7 @@ open_outbox(struct fixture *x, uint64_t keep_ms)
 	    .on_available = on_available,
 	    .on_dropped = on_dropped,
 	    .on_acked = on_acked,
+	    .on_failed = on_failed,
 	    .on_room = on_room,
 	    .arg = x};
 

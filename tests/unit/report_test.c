@@ -13,13 +13,15 @@ static struct fixture_dispatch x;
 static json_t *
 report(const char *state)
 {
+	const struct config config = {.jobs = 77, .bytes = UINT64_C(1) << 40};
 	const struct report_input input = {.jobs = &x.f.jobs,
 	    .dispatch = x.d,
+	    .config = &config,
 	    .instance = 0xabc,
 	    .started_ns = uv_hrtime() - UINT64_C(5500000000),
-	    .jobs_max = 77,
-	    .bytes_max = UINT64_C(1) << 40,
-	    .state = state};
+	    .draining = strcmp(state, "draining") == 0,
+	    .drain_left_ms = 4321,
+	    .dropped_n = 12};
 	char *text = report_create(&input);
 	json_error_t error;
 	json_t *root;
@@ -88,6 +90,12 @@ Test(report, jobs_are_counted_by_state_and_bytes)
 	fixture_turn(&x);
 	root = report("draining");
 	cr_assert_str_eq(string(root, "state"), "draining");
+	cr_assert_eq(number(root, "drain", "jobs"), 3);
+	cr_assert_eq(number(root, "drain", "results"), 3);
+	cr_assert_eq(number(root, "drain", "left_ms"), 4321);
+	cr_assert_eq(number(root, "jobs", "failed"), 1);
+	cr_assert_eq(number(root, "jobs", "buried"), 0);
+	cr_assert_eq(number(root, "jobs", "forgotten_total"), 12);
 	cr_assert_eq(number(root, "queue", "jobs"), 6);
 	cr_assert_eq(number(root, "queue", "bytes"), 3 * 8);
 	cr_assert_eq(number(root, "queue", "result_bytes"), 3);

@@ -21,9 +21,10 @@ import struct
 import msgpack
 
 TYPES = {"HELLO": 1, "SUBMIT": 2, "COLLECT": 3, "CANCEL": 4, "STATUS": 5,
+         "LIST": 6, "WHY": 7, "ADMIN": 8,
          "WELCOME": 129, "ACCEPTED": 130, "BUSY": 131, "REJECTED": 132,
          "RESULT": 133, "EMPTY": 134, "CANCELLED": 135, "REPORT": 136,
-         "EVENT": 192}
+         "DONE": 137, "EVENT": 192}
 TOP = 2 ** 64 - 1
 
 
@@ -103,6 +104,30 @@ def requests():
     yield row("CANCEL", "by id, with a secret",
               {"producer": "p", "secret": b"\x01", "id": TOP})
     yield row("STATUS", "no fields", {})
+    yield from questions()
+
+
+def questions():
+    me = {"producer": "p"}
+    yield row("LIST", "everything", me)
+    for state in ("queued", "active", "done", "failed", "cancelled"):
+        yield row("LIST", f"jobs that are {state}, a page of them", {
+            "producer": "p", "secret": b"s", "state": state, "of": "q",
+            "after": TOP, "limit": 1000})
+    yield row("WHY", "by key", me | {"key": "job-1"})
+    yield row("WHY", "by id, with a secret", {
+        "producer": "p", "secret": b"s", "id": 7})
+    for op in ("pause", "resume"):
+        yield row("ADMIN", f"{op} both sides", me | {"op": op})
+        for side in ("in", "out"):
+            yield row("ADMIN", f"{op} {side}",
+                      me | {"op": op, "side": side})
+    yield row("ADMIN", "drain", me | {"op": "drain"})
+    for op in ("kick", "purge"):
+        yield row("ADMIN", f"{op} one job", me | {"op": op, "id": TOP})
+        yield row("ADMIN", f"{op} all of a producer", {
+            "producer": "p", "secret": b"s", "op": op, "all": 1, "of": "q",
+            "after": 1000})
 
 
 def replies():
@@ -128,7 +153,7 @@ def replies():
         yield row("BUSY", f"because of {reason}", {
             "instance": 7, "reason": reason, "retry_after_ms": 50})
     for code in ("invalid", "protocol", "version", "model", "shape", "image",
-                 "too_large", "not_found", "collected", "unsupported",
+                 "too_large", "not_found", "ended", "collected", "unsupported",
                  "memory",
                  "internal"):
         yield row("REJECTED", code, {
@@ -144,6 +169,9 @@ def replies():
         "instance": 9, "pending": 3, "unknown_acks": 256})
     yield row("CANCELLED", "was queued", {"id": 3, "state": "queued"})
     yield row("REPORT", "the JSON is in the body", {"instance": 11}, 5000)
+    yield row("DONE", "nothing to change", {"instance": 11, "jobs": 0})
+    yield row("DONE", "a thousand changed, and more to look at", {
+        "instance": 11, "jobs": 1000, "next": TOP})
     yield row("EVENT", "a change of state", {
         "id": 12, "producer": "p", "model": "flux", "task": "encode",
         "state": "active"})
@@ -166,6 +194,8 @@ def results():
     yield row("RESULT", "failed after five requests", head | {
         "state": "failed", "code": "endpoint",
         "message": "endpoint a: given up", "endpoint": "a", "attempts": 5})
+    yield row("RESULT", "failed again after two kicks", head | {
+        "state": "failed", "code": "timeout", "kicks": 2})
     for code in ("refused", "unreachable", "timeout", "stopping", "expired",
                  "io"):
         yield row("RESULT", f"failed with {code}",
@@ -219,7 +249,7 @@ def refused():
                   preamble(1, 0, version=2))
     yield refusal("version 0", "version", "0",
                   preamble(1, 0, version=0))
-    for kind in (0, 6, 128, 137, 191, 193, 255):
+    for kind in (0, 9, 128, 138, 191, 193, 255):
         yield refusal(f"type {kind}", "protocol", str(kind),
                       preamble(kind, 1) + b"\x80")
     yield refusal("a header beyond the limit", "too_large", "16385",
@@ -284,6 +314,16 @@ def refused_values():
         text = repr(value) if len(repr(value)) < 20 else "257 numbers"
         yield refusal(f"COLLECT with {field} {text}", "invalid", field,
                       frame("COLLECT", pack(collect | {field: value})))
+    for kind, field, value in (
+            ("LIST", "state", "new"), ("LIST", "limit", 1001),
+            ("LIST", "of", "a b"), ("WHY", "key", ""), ("WHY", "id", -1),
+            ("ADMIN", "op", "none"), ("ADMIN", "op", "stop"),
+            ("ADMIN", "side", "left"), ("ADMIN", "all", 2)):
+        fields = {"op": "kick"} if kind == "ADMIN" else {}
+        yield refusal(f"{kind} with {field} {value!r}", "invalid", field,
+                      frame(kind, pack(collect | fields | {field: value})))
+    yield refusal("ADMIN without an op", "invalid", "op",
+                  frame("ADMIN", pack(collect)))
     accepted = {"instance": 1, "id": 1, "state": "queued", "position": 0}
     for state in ("new", "", "Queued", "buried"):
         yield refusal(f"ACCEPTED with state {state!r}", "invalid", "state",

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The arrows of the operator's side: what is asked about jobs and the daemon,
+ * and where jobs go that failed.
+ *
+ *   outbox → buried → kick → queue
+ */
+#include "pipeline_private.h"
+
+#include "base/log.h"
+#include "joblog.h"
+#include "report.h"
+#include "why.h"
+
+/* ---- outbox → buried, and out of it ---- */
+
+void
+pipeline_on_failed(struct job *job, void *arg)
+{
+	struct pipeline *p = arg;
+
+	joblog_buried(job);
+	buried_put(p->buried, job);
+}
+
+static void
+on_forgotten(const struct job *job, void *arg)
+{
+	(void)arg;
+	joblog_forgotten(job, "nobody kicked it in time");
+}
+
+static void
+forget(struct pipeline *p, struct job *job)
+{
+	struct producer *producer = job->producer;
+
+	buried_remove(p->buried, job);
+	producers_hold(producer);
+	job_destroy(&p->jobs, job);
+	pipeline_on_room(producer, p);
+	producers_release(&p->jobs.producers, producer);
+}
+
+void
+pipeline_on_replace(struct job *job, void *arg)
+{
+	joblog_forgotten(job, "its key was submitted again");
+	forget(arg, job);
+}
+
+static void
+on_kick(struct job *job, void *arg)
+{
+	struct pipeline *p = arg;
+
+	if (job->buried)
+		buried_remove(p->buried, job);
+	else
+		outbox_remove(p->outbox, job);
+	job_revive(&p->jobs, job);
+	(void)queue_push(p->queue, job);
+}
+
+static void
+on_purge(struct job *job, void *arg)
+{
+	struct pipeline *p = arg;
+
+	if (job->buried) {
+		forget(p, job);
+		return;
+	}
+	job_release_input(&p->jobs, job);
+	pipeline_on_room(job->producer, p);
+}
+
+/* ---- what is asked ---- */
+
+void
+pipeline_on_ask(struct door_request *request, enum message_type type,
+    const union message_any *in, void *arg)
+{
+	struct pipeline *p = arg;
+	const struct door_peer peer = door_peer(request);
+
+	door_reply(request, admin_answer(p->admin, &peer, type, in));
+}
+
+static void
+on_cancel(struct job *job, const char *by, void *arg)
+{
+	struct reason why;
+
+	reason_set(&why, LATENTD_ERR_CANCELLED, "cancelled by %s", by);
+	pipeline_cancel(job, &why, arg);
+}
+
+static bool
+on_stopping(void *arg)
+{
+	struct pipeline *p = arg;
+
+	return p->closing || drain_started(p->drain);
+}
+
+static void
+on_pause(enum admin_side side, bool paused, void *arg)
+{
+	struct pipeline *p = arg;
+
+	if (side != ADMIN_OUT)
+		p->paused_in = paused;
+	if (side != ADMIN_IN)
+		dispatch_pause(p->dispatch, paused);
+	log_info("%s: jobs are %s, requests are %s",
+	    paused ? "paused" : "resumed", p->paused_in ? "refused" : "taken",
+	    dispatch_is_paused(p->dispatch) ? "held back" : "made");
+}
+
+static void
+on_drain(void *arg)
+{
+	pipeline_drain(arg);
+}
+
+static struct why_input
+why_of(const struct pipeline *p)
+{
+	return (struct why_input){.dispatch = p->dispatch,
+	    .keep_ms = p->config->keep_s * 1000,
+	    .bury_ms = p->config->bury_s * 1000};
+}
+
+static char *
+on_list(struct job *const *jobs, size_t n, uint64_t next, void *arg)
+{
+	const struct why_input in = why_of(arg);
+
+	return why_list(&in, jobs, n, next);
+}
+
+static char *
+on_why(const struct job *job, void *arg)
+{
+	const struct why_input in = why_of(arg);
+
+	return why_job(&in, job);
+}
+
+char *
+pipeline_on_report(void *arg)
+{
+	struct pipeline *p = arg;
+	const struct report_input input = {.jobs = &p->jobs,
+	    .dispatch = p->dispatch,
+	    .config = p->config,
+	    .instance = p->instance,
+	    .started_ns = p->started_ns,
+	    .paused_in = p->paused_in,
+	    .draining = drain_started(p->drain),
+	    .drain_left_ms = drain_left_ms(p->drain),
+	    .dropped_n = buried_dropped_n(p->buried)};
+
+	return report_create(&input);
+}
+
+const struct buried_options pipeline_buried = {
+    .on_dropped = on_forgotten, .on_room = pipeline_on_room};
+
+const struct admin_sinks pipeline_admin = {.cancel = on_cancel,
+    .stopping = on_stopping,
+    .kick = on_kick,
+    .purge = on_purge,
+    .pause = on_pause,
+    .drain = on_drain,
+    .list = on_list,
+    .why = on_why};
