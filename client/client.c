@@ -202,7 +202,7 @@ disconnect(void *arg)
 	jobs_fini(&c->jobs);
 	seen_fini(&c->seen);
 	free(c->acks);
-	free(c->report);
+	free(c->question.report);
 	close(c->fd);
 	c->disconnected = true;
 	pthread_cond_broadcast(&c->changed);

@@ -38,7 +38,7 @@ enum channel_name {
 	CHANNEL_HELLO = 0, /* at the end also the last acknowledgements */
 	CHANNEL_COLLECT,
 	CHANNEL_CANCEL,
-	CHANNEL_STATUS,
+	CHANNEL_QUESTION,
 	CHANNEL_SUBMIT,
 	CHANNELS = CHANNEL_SUBMIT + SUBMIT_WINDOW
 };
@@ -53,7 +53,7 @@ struct channel {
 	bool receiving; /* belongs to the callback while busy */
 	enum message_type request;
 	struct job *job; /* of a SUBMIT */
-	uint64_t ticket; /* of a CANCEL; 0: latentd_cancel_key()'s */
+	uint64_t ticket; /* of a CANCEL; the number of a question */
 	uint64_t wait_ms; /* COLLECT: how long the daemon may keep it */
 	uint64_t acked_to; /* a COLLECT carries acks up to this serial */
 	uint64_t started_at; /* serial when the request was made */
@@ -72,11 +72,22 @@ struct ack {
 	uint64_t tag;
 };
 
-/* A call that waits for the reply to one request. */
-struct call {
+/*
+ * What a call of ask.c wants to know, one call at a time.  A call that gives up
+ * leaves its channel busy; the reply's number tells that it is not for the
+ * next one.
+ */
+struct question {
+	bool taken; /* a thread is in ask() */
 	bool wanted; /* to be sent */
-	uint64_t done_n; /* replies so far */
-	struct reason why; /* of the latest one */
+	bool answered;
+	uint64_t number;
+	enum message_type type;
+	const void *in; /* the message, while it is wanted */
+	/* The answer. */
+	struct reason why;
+	char *report; /* of REPORT */
+	struct message_done done;
 };
 
 TAILQ_HEAD(result_list, latentd_result);
@@ -138,11 +149,7 @@ struct latentd_client {
 	size_t acks_n;
 	size_t acks_room;
 
-	struct call status;
-	char *report;
-	struct call cancel;
-	char cancel_key[LATENTD_MAX_NAME_BYTES + 1];
-	bool cancel_taken; /* a thread is in latentd_cancel_key() */
+	struct question question;
 };
 
 /* How long latentd_client_close() waits at most; tests prolong it. */

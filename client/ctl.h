@@ -46,7 +46,11 @@ struct ctl {
 	bool all;
 	int64_t wait_ms;
 	bool json;
-	char **args; /* files or keys */
+	const char *state; /* jobs: only those; NULL: all */
+	const char *events; /* watch: NULL: as STATUS says */
+	bool once; /* top: one picture */
+	bool no_wait; /* drain: do not wait for its end */
+	char **args; /* files, keys or ids */
 	size_t args_n;
 };
 
@@ -56,6 +60,15 @@ int ctl_submit(struct ctl *ctl);
 int ctl_collect(struct ctl *ctl);
 int ctl_status(struct ctl *ctl);
 int ctl_cancel(struct ctl *ctl);
+int ctl_jobs(struct ctl *ctl);
+int ctl_why(struct ctl *ctl);
+int ctl_kick(struct ctl *ctl);
+int ctl_purge(struct ctl *ctl);
+int ctl_pause(struct ctl *ctl);
+int ctl_resume(struct ctl *ctl);
+int ctl_drain(struct ctl *ctl);
+int ctl_top(struct ctl *ctl);
+int ctl_watch(struct ctl *ctl);
 
 /* ctl_error(fmt, ...): one line on standard error, "latentctl: ...".
  * ctl_note(ctl, fmt, ...): the same, unless --quiet. */
@@ -70,6 +83,13 @@ void ctl_note(const struct ctl *ctl, const char *fmt, ...)
  */
 int ctl_connect(const struct ctl *ctl, const char *producer, uint32_t max_jobs,
     struct latentd_client **client);
+
+/* ctl_answer_ms(ctl): how long one answer of the daemon may take. */
+int ctl_answer_ms(const struct ctl *ctl);
+
+/* ctl_failed(client, err): say why the latest call failed, and what to exit
+ * with. */
+int ctl_failed(struct latentd_client *client, enum latentd_err err);
 
 /* ctl_exit_of(err): the exit status that fits an error of the library. */
 int ctl_exit_of(enum latentd_err err);

@@ -13,7 +13,16 @@
 	"  submit FILE...   leave jobs with the daemon and return\n"         \
 	"  collect          write the results of jobs that were left\n"      \
 	"  status           say what the daemon is doing\n"                  \
-	"  cancel KEY...    cancel jobs that were left\n"                    \
+	"  jobs             list jobs, of all states or one\n"               \
+	"  why ID|KEY...    say what jobs wait for, or why they failed\n"    \
+	"  cancel KEY|ID... cancel jobs\n"                                   \
+	"  kick ID...       try failed jobs again\n"                         \
+	"  purge ID...      give failed jobs up\n"                           \
+	"  pause in|out     stop taking jobs, or making requests\n"          \
+	"  resume in|out    go on\n"                                         \
+	"  drain            let the daemon finish its jobs and end\n"        \
+	"  top              show what the daemon is doing, live\n"           \
+	"  watch            print events as they come\n"                     \
 	"\n"                                                                 \
 	"latentctl COMMAND --help explains each.\n"                          \
 	"\n"                                                                 \
@@ -113,13 +122,5 @@
 	"Say what the daemon is doing.\n"       \
 	"\n"                                    \
 	"  --json              the daemon's report as it is\n" HELP_COMMON
-
-#define HELP_CANCEL                                                                     \
-	"usage: latentctl cancel KEY... [OPTION]...\n"                                  \
-	"\n"                                                                            \
-	"Cancel jobs by the keys that latentctl submit printed.  They still\n"          \
-	"give a result, \"cancelled\", unless they were finished before.\n" HELP_COMMON \
-	"\n"                                                                            \
-	"The default producer is \"latentctl\".\n"
 
 #endif

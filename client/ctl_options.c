@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The command line: one table says which option belongs to which command, so
- * that an option that would do nothing is refused.
- */
+/* The command line, read by the tables of ctl_table.c. */
 #include "ctl_options.h"
 
 #include <errno.h>
@@ -14,91 +11,11 @@
 #include <string.h>
 
 #include "ctl_help.h"
+#include "ctl_table.h"
 #include "nearest.h"
 #include "tensor.h"
 
 #define SECONDS_MAX 31536000.0
-
-enum {
-	DECODE = 1,
-	ENCODE = 2,
-	SUBMIT = 4,
-	COLLECT = 8,
-	STATUS = 16,
-	CANCEL = 32
-};
-
-#define INPUTS (DECODE | ENCODE | SUBMIT)
-#define ANY 63
-
-static const struct {
-	const char *name;
-	int bit;
-	int (*run)(struct ctl *);
-	const char *help;
-} commands[] = {
-    {"decode", DECODE, ctl_decode, HELP_DECODE},
-    {"encode", ENCODE, ctl_decode, HELP_ENCODE},
-    {"submit", SUBMIT, ctl_submit, HELP_SUBMIT},
-    {"collect", COLLECT, ctl_collect, HELP_COLLECT},
-    {"status", STATUS, ctl_status, HELP_STATUS},
-    {"cancel", CANCEL, ctl_cancel, HELP_CANCEL},
-};
-
-#define COMMANDS_N (sizeof(commands) / sizeof(commands[0]))
-
-enum option_id {
-	OPT_URL = 256,
-	OPT_PRODUCER,
-	OPT_SECRET_FILE,
-	OPT_TIMEOUT,
-	OPT_QUIET,
-	OPT_HELP,
-	OPT_VERSION,
-	OPT_MODEL,
-	OPT_OUT,
-	OPT_FORMAT,
-	OPT_WIDTH,
-	OPT_HEIGHT,
-	OPT_SPACE,
-	OPT_TENSOR,
-	OPT_DTYPE,
-	OPT_TASK,
-	OPT_FORCE,
-	OPT_ALL,
-	OPT_WAIT,
-	OPT_JSON,
-};
-
-static const struct {
-	const char *name;
-	bool value;
-	enum option_id id;
-	int commands;
-} options[] = {
-    {"url", true, OPT_URL, ANY},
-    {"producer", true, OPT_PRODUCER, ANY},
-    {"secret-file", true, OPT_SECRET_FILE, ANY},
-    {"timeout", true, OPT_TIMEOUT, ANY},
-    {"quiet", false, OPT_QUIET, ANY},
-    {"help", false, OPT_HELP, ANY},
-    {"version", false, OPT_VERSION, ANY},
-    {"model", true, OPT_MODEL, INPUTS},
-    {"out", true, OPT_OUT, DECODE | ENCODE | COLLECT},
-    {"format", true, OPT_FORMAT, INPUTS | COLLECT},
-    {"width", true, OPT_WIDTH, DECODE | SUBMIT},
-    {"height", true, OPT_HEIGHT, DECODE | SUBMIT},
-    {"space", true, OPT_SPACE, INPUTS},
-    {"tensor", true, OPT_TENSOR, INPUTS},
-    {"dtype", true, OPT_DTYPE, INPUTS},
-    {"task", true, OPT_TASK, SUBMIT},
-    {"force", false, OPT_FORCE, DECODE | ENCODE | COLLECT},
-    {"all", false, OPT_ALL, COLLECT},
-    {"wait", true, OPT_WAIT, COLLECT},
-    {"json", false, OPT_JSON, STATUS},
-};
-
-#define OPTIONS_N (sizeof(options) / sizeof(options[0]))
 
 static bool
 parse_choice(const char *option, const char *value, const char *const *names,
@@ -243,10 +160,26 @@ take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
 		ctl->force = true;
 		return true;
 	case OPT_ALL:
+	case OPT_ALL_FAILED:
 		ctl->all = true;
 		return true;
 	case OPT_JSON:
 		ctl->json = true;
+		return true;
+	case OPT_STATE:
+		ctl->state = value;
+		return true;
+	case OPT_FAILED:
+		ctl->state = "failed";
+		return true;
+	case OPT_EVENTS:
+		ctl->events = value;
+		return true;
+	case OPT_ONCE:
+		ctl->once = true;
+		return true;
+	case OPT_NO_WAIT:
+		ctl->no_wait = true;
 		return true;
 	case OPT_SPACE:
 	case OPT_TENSOR:
@@ -264,14 +197,14 @@ take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
 static void
 unknown_option(const char *arg, const char *command, int bit)
 {
-	const char *names[OPTIONS_N], *near;
+	const char *names[CTL_OPTIONS_N], *near;
 	char word[64];
 	size_t n = 0;
 
 	snprintf(word, sizeof(word), "%.*s", (int)strcspn(arg, "="), arg);
-	for (size_t i = 0; i < OPTIONS_N; i++) {
-		if ((options[i].commands & bit) != 0)
-			names[n++] = options[i].name;
+	for (size_t i = 0; i < CTL_OPTIONS_N; i++) {
+		if ((ctl_table_options[i].commands & bit) != 0)
+			names[n++] = ctl_table_options[i].name;
 	}
 	near = nearest_name(word + strspn(word, "-"), names, n);
 	if (near != NULL)
@@ -288,12 +221,13 @@ fill_long_options(struct option *table, int bit)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < OPTIONS_N; i++) {
-		if ((options[i].commands & bit) == 0)
+	for (size_t i = 0; i < CTL_OPTIONS_N; i++) {
+		if ((ctl_table_options[i].commands & bit) == 0)
 			continue;
-		table[n++] = (struct option){options[i].name,
-		    options[i].value ? required_argument : no_argument, NULL,
-		    (int)options[i].id};
+		table[n++] = (struct option){ctl_table_options[i].name,
+		    ctl_table_options[i].value ? required_argument
+					       : no_argument,
+		    NULL, (int)ctl_table_options[i].id};
 	}
 	table[n] = (struct option){NULL, 0, NULL, 0};
 }
@@ -337,19 +271,42 @@ check_model(const struct ctl *ctl, const char *command)
 	return CTL_DONE;
 }
 
+/* Commands that take arguments need at least one, and others none. */
 static int
-check(const struct ctl *ctl, int bit, const char *command)
+check_args(const struct ctl *ctl, int bit, const char *command)
 {
-	if ((bit & (INPUTS | CANCEL)) != 0 && ctl->args_n == 0) {
-		ctl_error("%s needs at least one %s", command,
-		    bit == CANCEL ? "key" : "file");
+	const char *what = (bit & INPUTS) != 0 ? "file"
+	    : bit == WHY                       ? "id or key"
+	    : bit == CANCEL                    ? "key or id"
+	    : (bit & (PAUSE | RESUME)) != 0    ? "side: in, out or both"
+					       : "id";
+
+	if ((bit & (INPUTS | WHY | CANCEL | PAUSE | RESUME)) != 0 &&
+	    ctl->args_n == 0) {
+		ctl_error("%s needs at least one %s", command, what);
 		return CTL_USAGE;
 	}
-	if ((bit & (COLLECT | STATUS)) != 0 && ctl->args_n > 0) {
+	if ((bit & (KICK | PURGE)) != 0 && ctl->all != (ctl->args_n == 0)) {
+		ctl_error("%s needs the ids of failed jobs, or --%s for all of "
+			  "them",
+		    command, bit == KICK ? "all" : "all-failed");
+		return CTL_USAGE;
+	}
+	if ((bit & NO_ARGS) != 0 && ctl->args_n > 0) {
 		ctl_error(
 		    "%s takes no argument like \"%s\"", command, ctl->args[0]);
 		return CTL_USAGE;
 	}
+	return CTL_DONE;
+}
+
+static int
+check(const struct ctl *ctl, int bit, const char *command)
+{
+	int status = check_args(ctl, bit, command);
+
+	if (status != CTL_DONE)
+		return status;
 	if ((bit & INPUTS) != 0)
 		return check_model(ctl, command);
 	if (bit == COLLECT && strcmp(ctl->out, "-") == 0) {
@@ -362,9 +319,9 @@ check(const struct ctl *ctl, int bit, const char *command)
 static int
 parse(int argc, char **argv, size_t i, struct ctl *ctl, bool *run)
 {
-	struct option table[OPTIONS_N + 1];
-	int bit = commands[i].bit, id;
-	const char *name = commands[i].name;
+	struct option table[CTL_OPTIONS_N + 1];
+	int bit = ctl_table_commands[i].bit, id;
+	const char *name = ctl_table_commands[i].name;
 
 	fill_long_options(table, bit);
 	optind = 1;
@@ -375,7 +332,7 @@ parse(int argc, char **argv, size_t i, struct ctl *ctl, bool *run)
 		if (id == -1)
 			break;
 		if (id == OPT_HELP)
-			return print_help(commands[i].help);
+			return print_help(ctl_table_commands[i].help);
 		if (id == OPT_VERSION)
 			return print_version();
 		if (id == ':') {
@@ -400,11 +357,11 @@ parse(int argc, char **argv, size_t i, struct ctl *ctl, bool *run)
 static int
 unknown_command(const char *word)
 {
-	const char *names[COMMANDS_N], *near;
+	const char *names[CTL_COMMANDS_N], *near;
 
-	for (size_t i = 0; i < COMMANDS_N; i++)
-		names[i] = commands[i].name;
-	near = nearest_name(word, names, COMMANDS_N);
+	for (size_t i = 0; i < CTL_COMMANDS_N; i++)
+		names[i] = ctl_table_commands[i].name;
+	near = nearest_name(word, names, CTL_COMMANDS_N);
 	if (word[0] == '-')
 		ctl_error(
 		    "the command comes first: latentctl COMMAND %s", word);
@@ -436,16 +393,16 @@ ctl_options(
 		return print_help(HELP_MAIN);
 	if (strcmp(argv[1], "--version") == 0)
 		return print_version();
-	for (i = 0; i < COMMANDS_N; i++) {
-		if (strcmp(argv[1], commands[i].name) == 0)
+	for (i = 0; i < CTL_COMMANDS_N; i++) {
+		if (strcmp(argv[1], ctl_table_commands[i].name) == 0)
 			break;
 	}
-	if (i == COMMANDS_N)
+	if (i == CTL_COMMANDS_N)
 		return unknown_command(argv[1]);
-	if (commands[i].bit == ENCODE)
+	if (ctl_table_commands[i].bit == ENCODE)
 		ctl->input.task = LATENTD_ENCODE;
 	status = parse(argc - 1, argv + 1, i, ctl, &run);
 	if (run && status == CTL_DONE)
-		*command = commands[i].run;
+		*command = ctl_table_commands[i].run;
 	return status;
 }

@@ -45,6 +45,12 @@ ctl_catch_signals(void)
 	sigaction(SIGTERM, &action, NULL);
 }
 
+int
+ctl_signal_fd(void)
+{
+	return signal_fd;
+}
+
 bool
 ctl_interrupted(void)
 {

@@ -17,6 +17,10 @@ enum ctl_event { CTL_EVENT_RESULT, CTL_EVENT_INTERRUPT, CTL_EVENT_TIMEOUT };
  */
 void ctl_catch_signals(void);
 
+/* ctl_signal_fd(): a descriptor that is readable once such a signal came; for
+ * poll only. */
+int ctl_signal_fd(void);
+
 /* ctl_interrupted(): such a signal came. */
 bool ctl_interrupted(void);
 

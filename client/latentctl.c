@@ -16,6 +16,7 @@
 #include "progress.h"
 
 #define CONNECT_MS 5000
+#define ANSWER_MS 10000
 
 void
 ctl_error(const char *fmt, ...)
@@ -69,6 +70,21 @@ ctl_exit_of(enum latentd_err err)
 	default:
 		return CTL_FAILED;
 	}
+}
+
+int
+ctl_answer_ms(const struct ctl *ctl)
+{
+	return ctl->timeout_ms >= 0 && ctl->timeout_ms < ANSWER_MS
+	    ? (int)ctl->timeout_ms
+	    : ANSWER_MS;
+}
+
+int
+ctl_failed(struct latentd_client *client, enum latentd_err err)
+{
+	ctl_error("%s", latentd_client_error(client));
+	return ctl_exit_of(err);
 }
 
 /* A secret's file may end with a newline, as editors leave it. */

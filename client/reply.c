@@ -17,12 +17,23 @@
 #define RETRY_MS 1000u
 #define MEMORY_RETRY_MS 200u
 
-static void
-call_done(struct latentd_client *c, struct call *call, enum latentd_err err,
-    const char *text)
+static bool
+is_question(const struct latentd_client *c, const struct channel *ch)
 {
-	reason_set(&call->why, err, "%s", text);
-	call->done_n++;
+	return ch == &c->channels[CHANNEL_QUESTION];
+}
+
+/* The question of ${ch} is answered, if anybody still waits for it. */
+static void
+answered(struct latentd_client *c, const struct channel *ch,
+    enum latentd_err err, const char *text)
+{
+	struct question *q = &c->question;
+
+	if (ch->ticket != q->number)
+		return;
+	reason_set(&q->why, err, "%s", text);
+	q->answered = true;
 	pthread_cond_broadcast(&c->changed);
 }
 
@@ -133,10 +144,6 @@ cancel_refused(
 {
 	struct job *job = jobs_find_ticket(&c->jobs, ticket);
 
-	if (ticket == 0) {
-		call_done(c, &c->cancel, why->err, why->text);
-		return;
-	}
 	if (job == NULL || job->stage != STAGE_ACCEPTED ||
 	    why->err != LATENTD_ERR_NOT_FOUND)
 		return;
@@ -148,6 +155,10 @@ cancel_refused(
 static void
 refused(struct latentd_client *c, struct channel *ch, const struct reason *why)
 {
+	if (is_question(c, ch)) {
+		answered(c, ch, why->err, why->text);
+		return;
+	}
 	switch ((int)ch->request) {
 	case MESSAGE_HELLO:
 		c->hello_why = *why;
@@ -164,9 +175,6 @@ refused(struct latentd_client *c, struct channel *ch, const struct reason *why)
 		break;
 	case MESSAGE_CANCEL:
 		cancel_refused(c, ch->ticket, why);
-		break;
-	case MESSAGE_STATUS:
-		call_done(c, &c->status, why->err, why->text);
 		break;
 	}
 	pthread_cond_broadcast(&c->changed);
@@ -290,21 +298,22 @@ take_empty(struct latentd_client *c, struct channel *ch,
 }
 
 static void
-take_report(struct latentd_client *c, const struct message_frame *frame)
+take_report(struct latentd_client *c, const struct channel *ch,
+    const struct message_frame *frame)
 {
 	char *report = malloc(frame->body_bytes + 1);
 
 	if (report == NULL) {
-		call_done(c, &c->status, LATENTD_ERR_MEMORY,
+		answered(c, ch, LATENTD_ERR_MEMORY,
 		    "no memory for the daemon's report");
 		return;
 	}
 	if (frame->body_bytes > 0)
 		memcpy(report, frame->body, frame->body_bytes);
 	report[frame->body_bytes] = '\0';
-	free(c->report);
-	c->report = report;
-	call_done(c, &c->status, LATENTD_OK, "");
+	free(c->question.report);
+	c->question.report = report;
+	answered(c, ch, LATENTD_OK, "");
 }
 
 static enum latentd_err
@@ -317,6 +326,9 @@ check_answer(
 	    {MESSAGE_COLLECT, MESSAGE_RESULT, MESSAGE_EMPTY},
 	    {MESSAGE_CANCEL, MESSAGE_CANCELLED, MESSAGE_CANCELLED},
 	    {MESSAGE_STATUS, MESSAGE_REPORT, MESSAGE_REPORT},
+	    {MESSAGE_LIST, MESSAGE_REPORT, MESSAGE_REPORT},
+	    {MESSAGE_WHY, MESSAGE_REPORT, MESSAGE_REPORT},
+	    {MESSAGE_ADMIN, MESSAGE_DONE, MESSAGE_DONE},
 	};
 
 	if (reply == MESSAGE_REJECTED)
@@ -351,12 +363,17 @@ dispatch(struct latentd_client *c, struct channel *ch,
 		take_empty(c, ch, &in->empty);
 		return;
 	case MESSAGE_CANCELLED:
-		if (ch->ticket == 0)
-			call_done(c, &c->cancel, LATENTD_OK, "");
+		if (is_question(c, ch))
+			answered(c, ch, LATENTD_OK, "");
 		return;
 	case MESSAGE_REPORT:
 		see_instance(c, in->report.instance);
-		take_report(c, frame);
+		take_report(c, ch, frame);
+		return;
+	case MESSAGE_DONE:
+		see_instance(c, in->done.instance);
+		c->question.done = in->done;
+		answered(c, ch, LATENTD_OK, "");
 		return;
 	default:
 		take_reason(&why, &in->rejected);
@@ -396,20 +413,16 @@ reply_take(struct latentd_client *c, struct channel *ch, nng_msg *msg)
 void
 reply_lost(struct latentd_client *c, struct channel *ch, int rv)
 {
+	if (is_question(c, ch)) {
+		answered(c, ch, LATENTD_ERR_IO, nng_strerror(rv));
+		return;
+	}
 	switch ((int)ch->request) {
 	case MESSAGE_SUBMIT:
 		hold_back(c, ch->job, MEMORY_RETRY_MS);
 		return;
 	case MESSAGE_COLLECT:
 		session_hold(&c->collect_timer, MEMORY_RETRY_MS);
-		return;
-	case MESSAGE_CANCEL:
-		if (ch->ticket == 0)
-			call_done(
-			    c, &c->cancel, LATENTD_ERR_IO, nng_strerror(rv));
-		return;
-	case MESSAGE_STATUS:
-		call_done(c, &c->status, LATENTD_ERR_IO, nng_strerror(rv));
 		return;
 	default:
 		return;

@@ -297,11 +297,6 @@ start_cancel(struct latentd_client *c)
 
 	if (ch->busy)
 		return false;
-	if (c->cancel.wanted) {
-		c->cancel.wanted = false;
-		claim(c, ch, MESSAGE_CANCEL);
-		return start(c, ch, cancel_message(c, c->cancel_key));
-	}
 	job = jobs_first_cancel(&c->jobs);
 	if (job == NULL)
 		return false;
@@ -406,16 +401,16 @@ start_collect(struct latentd_client *c)
 }
 
 static bool
-start_status(struct latentd_client *c)
+start_question(struct latentd_client *c)
 {
-	struct channel *ch = &c->channels[CHANNEL_STATUS];
-	struct message_status in = {false};
+	struct channel *ch = &c->channels[CHANNEL_QUESTION];
+	struct question *q = &c->question;
 
-	if (!c->status.wanted || ch->busy)
+	if (!q->wanted || ch->busy)
 		return false;
-	c->status.wanted = false;
-	claim(c, ch, MESSAGE_STATUS);
-	return start(c, ch, small_message(MESSAGE_STATUS, &in));
+	q->wanted = false;
+	claim(c, ch, q->type)->ticket = q->number;
+	return start(c, ch, small_message(q->type, q->in));
 }
 
 void
@@ -426,7 +421,7 @@ session_pump(struct latentd_client *c)
 	c->pumping = true;
 	while (!c->closed) {
 		if (start_hello(c) || start_cancel(c) || start_submit(c) ||
-		    start_collect(c) || start_status(c) ||
+		    start_collect(c) || start_question(c) ||
 		    start_timer(c, &c->busy_timer) ||
 		    start_timer(c, &c->collect_timer))
 			continue;

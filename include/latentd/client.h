@@ -196,13 +196,19 @@ enum latentd_err latentd_cancel(struct latentd_client *client, uint64_t ticket);
 
 /*
  * latentd_cancel_key(client, key, timeout_ms):
+ * latentd_cancel_id(client, id, timeout_ms):
  * The same by ${key}, also for a job of an earlier client of the same producer
- * name; waits up to ${timeout_ms} for the daemon's answer.
- * Errors: NOT_FOUND (no such job, or its result was acknowledged), INVALID (no
- * key), TIMEOUT, DENIED.
+ * name, or by the daemon's ${id}; waits up to ${timeout_ms} (negative: for ever)
+ * for the daemon's answer.  An administrator (see latentd_pause()) may cancel
+ * every job by its id.
+ * Errors, nothing cancelled then: NOT_FOUND (no such job, or its result was
+ * acknowledged), ENDED (the job has a result already), INVALID (no key, id 0),
+ * TIMEOUT, DENIED.
  */
 enum latentd_err latentd_cancel_key(
     struct latentd_client *client, const char *key, int timeout_ms);
+enum latentd_err latentd_cancel_id(
+    struct latentd_client *client, uint64_t id, int timeout_ms);
 
 /*
  * latentd_status(client, timeout_ms, json):
@@ -212,6 +218,138 @@ enum latentd_err latentd_cancel_key(
  */
 enum latentd_err latentd_status(
     struct latentd_client *client, int timeout_ms, char **json);
+
+/* Which jobs latentd_jobs() is to list.  All fields may be 0 or NULL. */
+struct latentd_jobs_query {
+	const char *state; /* "queued", ..., as in protocol.md §1; NULL: any */
+	const char *producer; /* of producers of this name; NULL: of all */
+	uint64_t after; /* jobs with a higher id */
+	uint32_t limit; /* jobs to look at; 0: LATENTD_MAX_LIST, the most */
+};
+
+/*
+ * latentd_jobs(client, query, timeout_ms, json):
+ * List jobs, in the order of their ids, without touching them: those of the
+ * client's uid (where there is none, as over tcp: of its producer), for an
+ * administrator all.  On success ${*json} is a NUL-ended JSON document
+ * {"jobs": [...], "next": id or null} (protocol.md §7) that the caller frees
+ * with free().  The daemon looks at a bounded number of jobs a call, so a page
+ * may be empty and not the last: go on with after = next until it is null.
+ * Errors: INVALID (a field of ${query}), TIMEOUT, DENIED, MEMORY; ${*json} is
+ * then NULL.
+ */
+enum latentd_err latentd_jobs(struct latentd_client *client,
+    const struct latentd_jobs_query *query, int timeout_ms, char **json);
+
+/*
+ * latentd_why(client, id, key, timeout_ms, json):
+ * Ask what the job of that ${id}, or (id 0) of that ${key} of the client's
+ * producer, waits for and what it has been through.  ${*json} as above; its
+ * "why" is a sentence for people.
+ * Errors: NOT_FOUND (no such job, or not one that latentd_jobs() would list),
+ * INVALID, TIMEOUT, DENIED, MEMORY.
+ */
+enum latentd_err latentd_why(struct latentd_client *client, uint64_t id,
+    const char *key, int timeout_ms, char **json);
+
+/*
+ * latentd_kick(client, id, timeout_ms):
+ * Have a failed job tried again.  Such a job keeps its latent, also after its
+ * failure was collected, for the time that the operator configured.  Its later
+ * result is delivered to its producer like any other: to a client that has
+ * collected the failure already as one of an earlier client, with ticket 0.
+ * latentd_purge(client, id, timeout_ms):
+ * Give up the latent of a failed job.  A failure that was not collected yet is
+ * still delivered.
+ * latentd_kick_all(client, producer, timeout_ms, jobs_n) and
+ * latentd_purge_all(client, producer, timeout_ms, jobs_n):
+ * The same for all failed jobs that the client may change, of producers of the
+ * name ${producer} or (NULL) of all.  ${*jobs_n} (may be NULL) says how many
+ * were changed, also when an error ended it; ${timeout_ms} is per thousand jobs.
+ * A producer may change its own jobs, an administrator all.
+ * Errors: NOT_FOUND (no such job), INVALID (it has not failed, or has no latent
+ * any more), DENIED (it is somebody else's), STOPPING (kick: the daemon takes
+ * no jobs any more), TIMEOUT.
+ */
+enum latentd_err latentd_kick(
+    struct latentd_client *client, uint64_t id, int timeout_ms);
+enum latentd_err latentd_kick_all(struct latentd_client *client,
+    const char *producer, int timeout_ms, uint64_t *jobs_n);
+enum latentd_err latentd_purge(
+    struct latentd_client *client, uint64_t id, int timeout_ms);
+enum latentd_err latentd_purge_all(struct latentd_client *client,
+    const char *producer, int timeout_ms, uint64_t *jobs_n);
+
+/* IN: taking jobs from producers.  OUT: sending requests to endpoints. */
+enum latentd_side {
+	LATENTD_SIDE_BOTH = 0,
+	LATENTD_SIDE_IN,
+	LATENTD_SIDE_OUT,
+};
+
+/*
+ * latentd_pause(client, side, timeout_ms) / latentd_resume(...):
+ * Stop and restart one side of the daemon, or both.  While IN is paused a
+ * submit is told to come back later, which liblatentd does by itself; while OUT
+ * is paused, requests in flight go on and no others begin.
+ * latentd_drain(client, timeout_ms):
+ * Have the daemon take no more jobs, finish those it has, let their results be
+ * collected, and end, as SIGTERM does.
+ * For administrators only: root and the user that the daemon runs as, over
+ * ipc.
+ * Errors, nothing changed then: DENIED, TIMEOUT, INVALID.
+ */
+enum latentd_err latentd_pause(
+    struct latentd_client *client, enum latentd_side side, int timeout_ms);
+enum latentd_err latentd_resume(
+    struct latentd_client *client, enum latentd_side side, int timeout_ms);
+enum latentd_err latentd_drain(struct latentd_client *client, int timeout_ms);
+
+struct latentd_watch;
+
+/* A change of a job's state, or its first picture. */
+struct latentd_event {
+	uint64_t id;
+	const char *producer;
+	const char *model;
+	enum latentd_task task;
+	const char *state; /* that it has now: "queued", ... */
+	/* With "events = image", when it is done: its first file. */
+	enum latentd_output output; /* NONE: no file */
+	const void *data; /* aligned to 1 byte */
+	size_t data_bytes;
+};
+
+/*
+ * latentd_watch_open(watch, url):
+ * Listen to the events of a daemon at ${url}, which its report names in
+ * "events".  Connects at once; a connection that is lost later is restored by
+ * itself.  On success ${*watch} is the caller's, to be closed with
+ * latentd_watch_close().  One thread at a time may use it.
+ * Events are a hint: they get lost when they come faster than they are taken.
+ * Errors: UNREACHABLE, INVALID (the URL), MEMORY; ${*watch} is then NULL and
+ * latentd_client_error(NULL) has the sentence.
+ */
+enum latentd_err latentd_watch_open(
+    struct latentd_watch **watch, const char *url);
+
+/* latentd_watch_fd(watch): a descriptor that is readable while an event may be
+ * there; for poll and its like only, and valid until the close. */
+int latentd_watch_fd(const struct latentd_watch *watch);
+
+/*
+ * latentd_watch_next(watch, timeout_ms, event):
+ * Take the next event, waiting up to ${timeout_ms} (0: not at all, negative: for
+ * ever).  ${*event} and what it points to belong to ${watch} and are valid until
+ * the next call with it.
+ * Errors: TIMEOUT, IO; ${*event} is then NULL.
+ */
+enum latentd_err latentd_watch_next(struct latentd_watch *watch, int timeout_ms,
+    const struct latentd_event **event);
+
+/* latentd_watch_close(watch): stop listening and free it; NULL is a no-op.
+ * Waits at most a few seconds. */
+void latentd_watch_close(struct latentd_watch *watch);
 
 /*
  * latentd_result_free(result):
