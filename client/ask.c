@@ -124,7 +124,7 @@ latentd_jobs(struct latentd_client *c, const struct latentd_jobs_query *query,
 	    (in.state = job_state_find(query->state)) == JOB_NEW)
 		return reason_set(client_reason(), LATENTD_ERR_INVALID,
 		    "\"%s\" is not a state of jobs; queued, active, done, "
-		    "failed and cancelled are",
+		    "failed, cancelled and expired are",
 		    query->state);
 	if (query->limit > LATENTD_MAX_LIST)
 		return reason_set(client_reason(), LATENTD_ERR_INVALID,

@@ -23,7 +23,7 @@
 	"knows, and its latent is kept for latentctl kick.\n"                 \
 	"\n"                                                                  \
 	"  --state S           only those that are queued, active, done,\n"   \
-	"                      failed or cancelled\n"                         \
+	"                      failed, cancelled or expired\n"                \
 	"  --failed            the same as --state failed\n"                  \
 	"  --json              a JSON array\n" HELP_COMMON "\n"               \
 	"With --producer only the jobs of producers of that name are listed.\n"

@@ -144,7 +144,7 @@ ctl_term_show(const char *text, size_t bytes)
 		write_all(text, (size_t)(line_end - text));
 		text = line_end + 1;
 		/* No line feed behind the last: it could scroll. */
-		put(text < end ? "\033[K\r\n" : "\033[K");
+		put(text < end ? "\033[K\n" : "\033[K");
 	}
 	put("\033[J");
 }
