@@ -51,6 +51,8 @@ head_json(const struct job *job, uint64_t now_ns)
 	json_object_set_new(root, "buried", json_boolean(job->buried));
 	if (job->state == JOB_QUEUED && job->retry_at_ns != 0)
 		put(root, "retry_in_ms", ms_until(job->retry_at_ns, now_ns));
+	if (job->deadline_ns != 0 && job->state <= JOB_ACTIVE)
+		put(root, "deadline_in_ms", ms_until(job->deadline_ns, now_ns));
 	if (job->endpoint[0] != '\0')
 		json_object_set_new(
 		    root, "endpoint", json_string(job->endpoint));
@@ -134,9 +136,12 @@ tell_queued(const struct why_input *in, const struct job *job, json_t *root,
 {
 	const char *model = job->remote.model->name;
 	size_t position = queue_position(job);
+	uint64_t estimate_ms = queue_estimate_ms(job);
 	bool any_free;
 
 	put(root, "position", (json_int_t)position);
+	if (estimate_ms > 0)
+		put(root, "estimate_ms", (json_int_t)estimate_ms);
 	json_object_set_new(
 	    root, "endpoints", endpoints_json(job->lane, &any_free));
 	if (job->retry_at_ns != 0)
@@ -150,6 +155,10 @@ tell_queued(const struct why_input *in, const struct job *job, json_t *root,
 		    "waits because requests to endpoints are paused (latentctl "
 		    "resume out), behind %zu jobs",
 		    position);
+	else if (!LIST_EMPTY(&job->producer->parked))
+		reason_set(why, LATENTD_OK,
+		    "waits until its producer collects results: those that are "
+		    "there fill its bound");
 	else if (!any_free)
 		reason_set(why, LATENTD_OK,
 		    "waits for a free slot: every endpoint for %s is full, and "
