@@ -124,6 +124,31 @@ parse_input_option(struct ctl *ctl, enum option_id id, const char *value)
 	}
 }
 
+/* Options of the operator's commands; none can be wrong by itself. */
+static bool
+take_admin_option(struct ctl *ctl, enum option_id id, const char *value)
+{
+	switch ((int)id) {
+	case OPT_STATE:
+		ctl->state = value;
+		return true;
+	case OPT_FAILED:
+		ctl->state = "failed";
+		return true;
+	case OPT_EVENTS:
+		ctl->events = value;
+		return true;
+	case OPT_ONCE:
+		ctl->once = true;
+		return true;
+	case OPT_NO_WAIT:
+		ctl->no_wait = true;
+		return true;
+	default:
+		return false;
+	}
+}
+
 static bool
 take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
 {
@@ -167,20 +192,11 @@ take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
 		ctl->json = true;
 		return true;
 	case OPT_STATE:
-		ctl->state = value;
-		return true;
 	case OPT_FAILED:
-		ctl->state = "failed";
-		return true;
 	case OPT_EVENTS:
-		ctl->events = value;
-		return true;
 	case OPT_ONCE:
-		ctl->once = true;
-		return true;
 	case OPT_NO_WAIT:
-		ctl->no_wait = true;
-		return true;
+		return take_admin_option(ctl, id, value);
 	case OPT_SPACE:
 	case OPT_TENSOR:
 	case OPT_DTYPE:

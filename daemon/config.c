@@ -414,8 +414,7 @@ config_read(const char *path, struct config **config, struct reason *why)
 		struct reason what;
 
 		reason_set(&what, LATENTD_ERR_INVALID,
-		    "neither a [section] "
-		    "nor \"key = value\" nor a comment");
+		    "neither a [section] nor \"key = value\" nor a comment");
 		fail_at(&r, bad_line > 0 ? (unsigned)bad_line : r.line, &what);
 	}
 	check_not_empty(&r);

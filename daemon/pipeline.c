@@ -16,7 +16,6 @@
 #include "base/log.h"
 #include "finish.h"
 #include "joblog.h"
-#include "report.h"
 
 size_t
 pipeline_open_n(const struct pipeline *p)
@@ -95,8 +94,8 @@ on_lane(const struct model *model, enum latentd_task task, void *arg)
 	return dispatch_lane(p->dispatch, model, task);
 }
 
-static struct job_busy
-look_busy(
+struct job_busy
+pipeline_busy(
     const struct pipeline *p, const struct producer *producer, uint64_t bytes)
 {
 	enum queue_room room = queue_room(p->queue, producer, bytes);
@@ -117,7 +116,7 @@ static struct job_busy
 on_busy(const struct producer *producer, uint64_t bytes, void *arg)
 {
 	struct pipeline *p = arg;
-	struct job_busy busy = look_busy(p, producer, bytes);
+	struct job_busy busy = pipeline_busy(p, producer, bytes);
 
 	if (busy.reason != NULL)
 		metrics_answered(p->metrics, ANSWER_BUSY);
@@ -408,40 +407,6 @@ on_services(const struct text **services, void *arg)
 	return p->services_n;
 }
 
-static const struct endpoint *
-on_endpoint(size_t i, void *arg)
-{
-	struct pipeline *p = arg;
-
-	return dispatch_endpoint(p->dispatch, i);
-}
-
-static char *
-on_metrics(void *arg)
-{
-	struct pipeline *p = arg;
-	const struct metrics_input input = {.jobs = &p->jobs,
-	    .jobs_max = p->config->jobs,
-	    .bytes_max = p->config->bytes,
-	    .endpoints_n = dispatch_endpoints_n(p->dispatch),
-	    .endpoint = on_endpoint,
-	    .arg = p};
-
-	return metrics_text(p->metrics, &input);
-}
-
-static enum latentd_err
-on_ready(struct reason *why, void *arg)
-{
-	struct pipeline *p = arg;
-	struct job_busy busy = look_busy(p, NULL, 1);
-
-	if (busy.reason != NULL)
-		return reason_set(why, LATENTD_ERR_BUSY,
-		    "no jobs are taken now (%s)", busy.reason);
-	return report_ready(p->dispatch, why);
-}
-
 /* ---- what a drain waits for ---- */
 
 static size_t
@@ -491,8 +456,8 @@ const struct gateway_sinks pipeline_gateway = {.lane = on_lane,
     .accept = on_accept,
     .cancel = pipeline_cancel,
     .report = pipeline_on_report,
-    .metrics = on_metrics,
-    .ready = on_ready,
+    .metrics = pipeline_on_metrics,
+    .ready = pipeline_on_ready,
     .sent = on_sent,
     .rested = on_rested};
 

@@ -165,6 +165,40 @@ pipeline_on_report(void *arg)
 	return report_create(&input);
 }
 
+static const struct endpoint *
+on_endpoint(size_t i, void *arg)
+{
+	struct pipeline *p = arg;
+
+	return dispatch_endpoint(p->dispatch, i);
+}
+
+char *
+pipeline_on_metrics(void *arg)
+{
+	struct pipeline *p = arg;
+	const struct metrics_input input = {.jobs = &p->jobs,
+	    .jobs_max = p->config->jobs,
+	    .bytes_max = p->config->bytes,
+	    .endpoints_n = dispatch_endpoints_n(p->dispatch),
+	    .endpoint = on_endpoint,
+	    .arg = p};
+
+	return metrics_text(p->metrics, &input);
+}
+
+enum latentd_err
+pipeline_on_ready(struct reason *why, void *arg)
+{
+	struct pipeline *p = arg;
+	struct job_busy busy = pipeline_busy(p, NULL, 1);
+
+	if (busy.reason != NULL)
+		return reason_set(why, LATENTD_ERR_BUSY,
+		    "no jobs are taken now (%s)", busy.reason);
+	return report_ready(p->dispatch, why);
+}
+
 const struct buried_options pipeline_buried = {
     .on_dropped = on_forgotten, .on_room = pipeline_on_room};
 

@@ -84,14 +84,22 @@ void pipeline_on_transferred(struct attempt *attempt, void *arg);
 void pipeline_on_expired(struct job *job, void *arg);
 
 /* pipeline_on_ask(request, type, in, arg): ingress's sink for what
- * pipeline_admin.c answers; pipeline_on_report(arg): STATUS.
+ * pipeline_admin.c answers; pipeline_on_report(arg), pipeline_on_metrics(arg),
+ * pipeline_on_ready(why, arg): what is asked about the whole daemon.
  * pipeline_on_failed(job, arg), pipeline_on_replace(job, arg): failed jobs that
  * go from the outbox to the buried, and from there. */
 void pipeline_on_ask(struct door_request *request, enum message_type type,
     const union message_any *in, void *arg);
 char *pipeline_on_report(void *arg);
+char *pipeline_on_metrics(void *arg);
+enum latentd_err pipeline_on_ready(struct reason *why, void *arg);
 void pipeline_on_failed(struct job *job, void *arg);
 void pipeline_on_replace(struct job *job, void *arg);
+
+/* pipeline_busy(p, producer, bytes): why no job of that size can be taken now;
+ * ${producer} NULL: of anybody's. */
+struct job_busy pipeline_busy(
+    const struct pipeline *p, const struct producer *producer, uint64_t bytes);
 
 /* pipeline_cancel(job, why, arg): end a job that is open, wherever it is.
  * pipeline_on_room(producer, arg): memory of ${producer}'s was given back. */

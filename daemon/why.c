@@ -34,6 +34,8 @@ put(json_t *object, const char *key, json_int_t value)
 static json_t *
 head_json(const struct job *job, uint64_t now_ns)
 {
+	static const char *const classes[JOB_CLASSES] = {
+	    "urgent", "high", "normal", "low"};
 	const struct producer_identity *who = &job->producer->identity;
 	json_t *root = json_pack(
 	    "{s:I, s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}",
@@ -51,6 +53,9 @@ head_json(const struct job *job, uint64_t now_ns)
 	json_object_set_new(root, "buried", json_boolean(job->buried));
 	if (job->state == JOB_QUEUED && job->retry_at_ns != 0)
 		put(root, "retry_in_ms", ms_until(job->retry_at_ns, now_ns));
+	if (job->state <= JOB_ACTIVE)
+		json_object_set_new(
+		    root, "class", json_string(classes[job->class]));
 	if (job->deadline_ns != 0 && job->state <= JOB_ACTIVE)
 		put(root, "deadline_in_ms", ms_until(job->deadline_ns, now_ns));
 	if (job->endpoint[0] != '\0')

@@ -44,7 +44,7 @@ def test_a_queued_job_names_its_place_and_the_full_endpoints(
     assert (endpoint["name"], endpoint["in_flight"], endpoint["parallel"],
             endpoint["full"]) == ("gpu", 1, 1, True)
     assert "full" in said["why"] and "1 job" in said["why"]
-    assert said["attempts"] == []
+    assert said["attempts"] == [] and said["class"] == "normal"
     assert said["latent_bytes"] == len(Z.data)
     text = latentctl(daemon, "why", "third", check=0).stdout.decode()
     assert f"job {job}: sd-v1 decode pixels, queued since" in text

@@ -368,3 +368,115 @@ Test(client_calls, cancel_by_key_tells_what_the_daemon_said)
 	    latentd_cancel_key(client, "no/key", 0), LATENTD_ERR_INVALID);
 	latentd_client_close(client);
 }
+
+struct why_call {
+	struct latentd_client *client;
+	enum latentd_err err;
+	char *json;
+};
+
+static void *
+call_why(void *arg)
+{
+	struct why_call *call = arg;
+
+	call->err =
+	    latentd_why(call->client, 8, NULL, PATIENCE_MS, &call->json);
+	return NULL;
+}
+
+Test(client_calls, a_late_answer_is_not_taken_for_the_next_questions)
+{
+	const struct message_report in = {7};
+	struct latentd_client *client = open_named();
+	struct why_call call = {.client = client};
+	struct request *late, *req;
+	pthread_t thread;
+	char *json;
+
+	cr_assert_eq(
+	    latentd_why(client, 7, NULL, 1, &json), LATENTD_ERR_TIMEOUT);
+	cr_assert_null(json);
+	late = fake_take(&daemon_, MESSAGE_WHY);
+	cr_assert_eq(late->in.why.id, 7);
+	cr_assert_eq(pthread_create(&thread, NULL, call_why, &call), 0);
+	fake_reply(late, MESSAGE_REPORT, &in, "seven", 5);
+	req = fake_take(&daemon_, MESSAGE_WHY);
+	cr_assert_eq(req->in.why.id, 8);
+	fake_reply(req, MESSAGE_REPORT, &in, "eight", 5);
+	pthread_join(thread, NULL);
+	cr_assert_eq(call.err, LATENTD_OK);
+	cr_assert_str_eq(call.json, "eight");
+	free(call.json);
+	latentd_client_close(client);
+}
+
+Test(client_calls, questions_that_cannot_be_right_are_not_asked)
+{
+	const struct latentd_jobs_query state = {.state = "lost"};
+	const struct latentd_jobs_query name = {.producer = "a b"};
+	const struct latentd_jobs_query limit = {.limit = 1001};
+	struct latentd_client *client = open_named();
+	char *json;
+
+	cr_assert_eq(
+	    latentd_jobs(client, &state, 0, &json), LATENTD_ERR_INVALID);
+	cr_assert_eq(
+	    latentd_jobs(client, &name, 0, &json), LATENTD_ERR_INVALID);
+	cr_assert_eq(
+	    latentd_jobs(client, &limit, 0, &json), LATENTD_ERR_INVALID);
+	cr_assert_eq(
+	    latentd_why(client, 0, NULL, 0, &json), LATENTD_ERR_INVALID);
+	cr_assert_eq(
+	    latentd_why(client, 1, "k", 0, &json), LATENTD_ERR_INVALID);
+	cr_assert_eq(
+	    latentd_why(client, 0, "a b", 0, &json), LATENTD_ERR_INVALID);
+	cr_assert_null(json);
+	cr_assert_eq(latentd_cancel_id(client, 0, 0), LATENTD_ERR_INVALID);
+	cr_assert_eq(latentd_kick(client, 0, 0), LATENTD_ERR_INVALID);
+	cr_assert_eq(latentd_purge(client, 0, 0), LATENTD_ERR_INVALID);
+	cr_assert_eq(
+	    latentd_purge_all(client, "a b", 0, NULL), LATENTD_ERR_INVALID);
+	cr_assert_eq(latentd_pause(client, (enum latentd_side)3, 0),
+	    LATENTD_ERR_INVALID);
+	latentd_client_close(client);
+}
+
+struct kick_call {
+	struct latentd_client *client;
+	enum latentd_err err;
+	uint64_t jobs_n;
+};
+
+static void *
+call_kick_all(void *arg)
+{
+	struct kick_call *call = arg;
+
+	call->err =
+	    latentd_kick_all(call->client, "p", PATIENCE_MS, &call->jobs_n);
+	return NULL;
+}
+
+Test(client_calls, kick_all_goes_on_until_there_is_no_more)
+{
+	struct message_done in = {.instance = 7, .jobs = 600, .next = 1000};
+	struct latentd_client *client = open_named();
+	struct kick_call call = {.client = client};
+	struct request *req;
+	pthread_t thread;
+
+	cr_assert_eq(pthread_create(&thread, NULL, call_kick_all, &call), 0);
+	req = fake_take(&daemon_, MESSAGE_ADMIN);
+	cr_assert(fake_text_is(req->in.admin.of, "p"));
+	cr_assert_eq(req->in.admin.after, 0);
+	fake_reply(req, MESSAGE_DONE, &in, NULL, 0);
+	req = fake_take(&daemon_, MESSAGE_ADMIN);
+	cr_assert_eq(req->in.admin.after, 1000);
+	in = (struct message_done){.instance = 7, .jobs = 5};
+	fake_reply(req, MESSAGE_DONE, &in, NULL, 0);
+	pthread_join(thread, NULL);
+	cr_assert_eq(call.err, LATENTD_OK);
+	cr_assert_eq(call.jobs_n, 605);
+	latentd_client_close(client);
+}

@@ -283,3 +283,62 @@ Test(client_trouble, closing_a_named_client_sends_the_last_acknowledgements)
 	pthread_join(thread, NULL);
 	fake_empty(&daemon_, waiting, 1);
 }
+
+static void
+reply_result(
+    struct request *req, enum job_state state, uint64_t tag, uint64_t kicks)
+{
+	const uint64_t bytes = 3;
+	struct message_result in = {.instance = 7,
+	    .tag = tag,
+	    .id = 5,
+	    .key = {"a", 1},
+	    .state = state,
+	    .code = state == JOB_DONE ? LATENTD_OK : LATENTD_ERR_ENDPOINT,
+	    .kicks = kicks};
+
+	if (state == JOB_DONE) {
+		in.output = LATENTD_OUT_PNG;
+		in.part_bytes = &bytes;
+		in.part_bytes_n = 1;
+	}
+	fake_reply(req, MESSAGE_RESULT, &in, "png", state == JOB_DONE ? 3 : 0);
+}
+
+Test(client_trouble, the_result_after_a_kick_is_no_second_delivery)
+{
+	struct latentd_client *client = open_named();
+	uint64_t other, ticket = submit_accepted(client, "a");
+	struct latentd_result *failed, *done;
+	struct request *req;
+
+	latentd_client_fd(client);
+	reply_result(fake_take(&daemon_, MESSAGE_COLLECT), JOB_FAILED, 1, 0);
+	failed = collect(client);
+	cr_assert_eq(latentd_result_ticket(failed), ticket);
+	cr_assert_eq(latentd_result_error(failed), LATENTD_ERR_ENDPOINT);
+	/* While the failure is still held; b makes it collect. */
+	other = submit_accepted(client, "b");
+	reply_result(fake_take(&daemon_, MESSAGE_COLLECT), JOB_DONE, 2, 1);
+	done = collect(client);
+	cr_assert_str_eq(latentd_result_key(done), "a");
+	cr_assert_eq(latentd_result_ticket(done), 0);
+	cr_assert_eq(latentd_result_error(done), LATENTD_OK);
+	/* The same once more is one; its tag is what counts then. */
+	reply_result(fake_take(&daemon_, MESSAGE_COLLECT), JOB_DONE, 3, 1);
+	req = fake_take(&daemon_, MESSAGE_COLLECT);
+	cr_assert_eq(req->in.collect.acks_n, 0);
+	latentd_result_free(done);
+	latentd_result_free(failed);
+	fake_result(&daemon_, req, "b", 9, "b");
+	done = collect(client);
+	cr_assert_eq(latentd_result_ticket(done), other);
+	req = fake_take(&daemon_, MESSAGE_COLLECT);
+	cr_assert_eq(req->in.collect.acks_n, 2);
+	cr_assert_eq(req->in.collect.acks[0], 3);
+	cr_assert_eq(req->in.collect.acks[1], 1);
+	fake_empty(&daemon_, req, 0);
+	latentd_result_free(done);
+	fake_empty(&daemon_, fake_take(&daemon_, MESSAGE_COLLECT), 0);
+	latentd_client_close(client);
+}
