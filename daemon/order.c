@@ -261,6 +261,17 @@ order_unpark(struct producer *producer)
 
 /* ---- rank ---- */
 
+/* ${r}, and what waits in the classes above. */
+static struct order_rank
+above(const struct order *o, unsigned class, struct order_rank r)
+{
+	for (unsigned i = 0; i < class; i++) {
+		r.jobs_n += o->classes[i].jobs_n;
+		r.cost_px += o->classes[i].cost_px;
+	}
+	return r;
+}
+
 /*
  * ${own} goes before a job of ${producer} in its own share.  In the same
  * rounds each other weight gets its part, as far as there is that much.
@@ -283,11 +294,7 @@ rank(const struct order *o, const struct producer *producer, unsigned class,
 	own.jobs_n += others_n < turn_n ? others_n : (size_t)turn_n;
 	own.cost_px +=
 	    turn_px < (double)others_px ? (uint64_t)turn_px : others_px;
-	for (unsigned i = 0; i < class; i++) {
-		own.jobs_n += o->classes[i].jobs_n;
-		own.cost_px += o->classes[i].cost_px;
-	}
-	return own;
+	return above(o, class, own);
 }
 
 struct order_rank
@@ -297,6 +304,10 @@ order_rank(const struct order *o, const struct job *job)
 	const struct job *first = s->first;
 	struct order_rank own = {.jobs_n = 0};
 
+	/* Its turn is now; any other's turn is counted as if the others' of the
+	 * same round came before. */
+	if (job == first && RB_MIN(due_tree, &s->class->due) == s)
+		return above(o, job->class, own);
 	/* Not counted but bounded from above by how many came between. */
 	if (job != first && job->place > first->place)
 		own.jobs_n = job->place - first->place < s->jobs_n

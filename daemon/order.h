@@ -75,7 +75,7 @@ bool order_unpark(struct producer *producer);
 
 /*
  * order_rank(o, job): where ${job}, which waits in ${o}, stands if nothing else
- * comes.
+ * comes; 0 for the one that goes next.
  * order_rank_new(o, producer, class, cost_px): where a new job of that many
  * pixels would.
  */
