@@ -182,6 +182,13 @@ part_release(struct part *part)
 	*part = (struct part){.state = part->state};
 }
 
+static void
+expect(struct jobs *jobs, struct job *j, uint64_t bytes)
+{
+	jobs->expected_bytes += bytes;
+	j->producer->expected_bytes += bytes;
+}
+
 void
 job_destroy(struct jobs *jobs, struct job *j)
 {
@@ -199,19 +206,14 @@ job_destroy(struct jobs *jobs, struct job *j)
 	count(jobs, j, -1);
 	if (is_open(j->state))
 		producer->open_n--;
+	if (j->state == JOB_ACTIVE)
+		expect(jobs, j, 0 - job_expected_bytes(j));
 	jobs->n--;
 	producers_forget_job(&jobs->producers, producer);
 	free(j->history);
 	free(j->parts);
 	j->magic = 0;
 	free(j);
-}
-
-static void
-expect(struct jobs *jobs, struct job *j, uint64_t bytes)
-{
-	jobs->expected_bytes += bytes;
-	j->producer->expected_bytes += bytes;
 }
 
 void
