@@ -181,6 +181,8 @@ queue_push(struct queue *q, struct job *job)
 			push_later(q, job);
 		else
 			push_again(q, job);
+		/* It brings nothing for now, so its like have room. */
+		queue_unpark(q, job->producer);
 	}
 	if (job->share != NULL)
 		q->options.on_ready(q->options.arg);

@@ -51,7 +51,8 @@ void queue_note_end(struct queue *q);
 /*
  * queue_push(q, job): take a NEW job, or an ACTIVE one that is to be tried
  * again once job->retry_at_ns is there.  False when memory is out: a NEW job is
- * then as it was; an ACTIVE one is always taken.
+ * then as it was; an ACTIVE one is always taken, and its producer has the room
+ * again that its result would have needed.
  */
 bool queue_push(struct queue *q, struct job *job);
 
