@@ -52,8 +52,8 @@ close_deadlines(struct fixture *x)
 
 	cr_assert_eq(virtual_time_timers_n(), 0, "a timer waits for nothing");
 	deadlines_close(x->d);
-	for (job = x->f.jobs.by_id; job != NULL; job = next) {
-		next = job->by_id.next;
+	for (job = jobs_after(&x->f.jobs, 0); job != NULL; job = next) {
+		next = jobs_after(&x->f.jobs, job->id);
 		job_destroy(&x->f.jobs, job);
 	}
 	producers_release(&x->f.jobs.producers, x->p);
