@@ -58,8 +58,8 @@ close_queue(struct fixture *x)
 {
 	struct job *job, *next;
 
-	for (job = x->f.jobs.by_id; job != NULL; job = next) {
-		next = job->by_id.next;
+	for (job = jobs_after(&x->f.jobs, 0); job != NULL; job = next) {
+		next = jobs_after(&x->f.jobs, job->id);
 		if (job->state == JOB_QUEUED)
 			queue_remove(x->q, job);
 		job_destroy(&x->f.jobs, job);
