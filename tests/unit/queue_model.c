@@ -205,8 +205,8 @@ age(struct queue_model *m, size_t lane, uint64_t now_ns)
 			job->class --;
 			leave(m, job, c);
 			model_enter(m, job, now_ns);
-			left_n--;
 			m->aged_n++;
+			m->aged_most_n += --left_n == 0;
 		}
 	}
 }

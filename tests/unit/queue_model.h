@@ -16,7 +16,7 @@
 #include "job.h"
 #include "queue.h"
 
-#define MODEL_JOBS 128
+#define MODEL_JOBS 256
 #define MODEL_PRODUCERS 6
 #define MODEL_LANES 2
 #define MODEL_REMEMBERED 128
@@ -89,6 +89,7 @@ struct queue_model {
 	size_t remembered_n;
 	uint64_t last_id, last_tag, last_nr;
 	size_t expired_n, aged_n, parked_n, redelivered_n, dropped_n;
+	size_t aged_most_n; /* steps in which more would have aged */
 };
 
 #define FOREACH_JOB(m, job)                                                   \

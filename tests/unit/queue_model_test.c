@@ -22,6 +22,7 @@ struct run {
 	uint32_t last_pipe;
 	uint64_t tags[TAGS_N]; /* of late */
 	size_t pop_part; /* of 100 steps */
+	bool floods; /* many jobs come at once, now and then */
 	size_t answers_n[TAKEN + 1];
 	size_t done_n, denied_n, acked_n, unknown_n, cancelled_n;
 };
@@ -262,6 +263,25 @@ step_gone(struct run *r)
 	r->pipes[i] = ++r->last_pipe;
 }
 
+/* To the very moment at which a job that waits has its age, or just before. */
+static void
+step_to_age(struct run *r)
+{
+	uint64_t now_ns = virtual_time_ns(), at_ns = 0;
+
+	FOREACH_CONST_JOB(&r->m, job)
+	{
+		uint64_t aged_ns = job->since_ns + r->m.rules.age_ns;
+
+		if (job->state == JOB_QUEUED && !job->asleep &&
+		    aged_ns > now_ns && (at_ns == 0 || below(r, 4) == 0))
+			at_ns = aged_ns;
+	}
+	if (at_ns != 0)
+		stages_advance(&r->s, at_ns - now_ns - below(r, 2));
+	step_pop(r);
+}
+
 static void
 step_time(struct run *r)
 {
@@ -281,6 +301,8 @@ step(struct run *r)
 {
 	size_t i = below(r, 100);
 
+	for (size_t k = r->floods && below(r, 500) == 0 ? 400 : 0; k > 0; k--)
+		step_submit(r);
 	if (i < r->pop_part)
 		step_pop(r);
 	else if (i < 45)
@@ -293,8 +315,10 @@ step(struct run *r)
 		step_cancel(r);
 	else if (i < 89)
 		step_gone(r);
-	else
+	else if (i < 98)
 		step_time(r);
+	else
+		step_to_age(r);
 	stages_compare(&r->s);
 }
 
@@ -379,13 +403,27 @@ Test(queue_model, a_long_queue_and_nothing_ages)
 	cr_assert_gt(r.answers_n[BUSY], 100);
 }
 
+Test(queue_model, more_jobs_age_than_one_step_moves)
+{
+	static struct run r = {.pop_part = 10, .floods = true};
+	struct model_rules rules = usual;
+
+	rules.jobs_max = MODEL_JOBS;
+	rules.bytes_max = 1000000;
+	rules.age_ns = 100 * MS;
+	for (size_t i = 0; i < MODEL_PRODUCERS; i++)
+		rules.bounds[i] = (struct producer_bounds){50, 50000, 1};
+	run(&r, 6, &rules);
+	cr_assert_gt(r.m.aged_most_n, 0);
+}
+
 Test(queue_model, hardly_any_room_for_results)
 {
 	static struct run r = {.pop_part = 25};
 	struct model_rules rules = usual;
 
 	for (size_t i = 0; i < MODEL_PRODUCERS; i++)
-		rules.bounds[i].bytes_max = i < 4 ? 1000 + 700 * i : 1500;
+		rules.bounds[i].bytes_max = i < 4 ? 600 + 700 * i : 900;
 	run(&r, 3, &rules);
 	cr_assert_gt(r.m.parked_n, 500);
 	cr_assert_gt(r.answers_n[BUSY], 500);
