@@ -19,7 +19,7 @@ get(struct producers *ps, uint64_t uid, struct text name, struct text secret)
 
 Test(producer, the_same_uid_secret_and_name_are_the_same_producer)
 {
-	struct producers ps = {NULL};
+	struct producers ps = {.table = NULL};
 	struct producer *p = get(&ps, 5, TEXT("name"), TEXT("secret"));
 
 	cr_assert_not_null(p);
@@ -32,7 +32,7 @@ Test(producer, the_same_uid_secret_and_name_are_the_same_producer)
 Test(producer, any_difference_of_uid_secret_or_name_is_another_producer)
 {
 	static char name[65], secret[65];
-	struct producers ps = {NULL};
+	struct producers ps = {.table = NULL};
 	struct producer *all[16];
 	size_t n = 0;
 
@@ -68,7 +68,7 @@ Test(producer, any_difference_of_uid_secret_or_name_is_another_producer)
 
 Test(producer, find_makes_none)
 {
-	struct producers ps = {NULL};
+	struct producers ps = {.table = NULL};
 	struct producer_identity identity;
 
 	producer_identity(1, TEXT("p"), NONE, &identity);
@@ -106,7 +106,7 @@ Test(producer, it_lives_as_long_as_it_is_held_or_has_jobs)
 
 Test(producer, there_is_a_most_and_those_there_are_are_still_found)
 {
-	struct producers ps = {NULL};
+	struct producers ps = {.table = NULL};
 	struct producer *first = NULL, *p, *next;
 	char name[16];
 
