@@ -91,7 +91,7 @@ Test(config_queue, producers_have_names_once_and_keys_of_their_own)
 	    "[producer a b]\nweight = 1\n", INVALID, 1, "a b", "producer", END);
 	fixture_refused(
 	    "[producer ]\nweight = 1\n", INVALID, 1, "1 to 64", END);
-	fixture_refused("[producer p]\nwieght = 1\n", INVALID, 2, "wieght",
+	fixture_refused("[producer p]\nweighty = 1\n", INVALID, 2, "weighty",
 	    "\"weight\"", END);
 	fixture_refused(
 	    "[producer p]\nparallel = 1\n", INVALID, 2, "parallel", END);
