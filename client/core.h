@@ -57,6 +57,8 @@ struct channel {
 	uint64_t wait_ms; /* COLLECT: how long the daemon may keep it */
 	uint64_t acked_to; /* a COLLECT carries acks up to this serial */
 	uint64_t started_at; /* serial when the request was made */
+	bool withdrawn; /* the answer is not awaited any more */
+	bool abort_due; /* and nng is still to be told */
 };
 
 struct timer {
@@ -64,7 +66,8 @@ struct timer {
 	nng_aio *aio;
 	bool armed; /* what it holds back is held back */
 	bool running; /* nng has it */
-	nng_duration ms;
+	bool aborted; /* it ends early */
+	uint64_t until_ms; /* on due_now_ms()'s clock */
 };
 
 struct ack {
@@ -111,6 +114,7 @@ struct latentd_client {
 	struct channel channels[CHANNELS];
 	struct timer busy_timer; /* holds SUBMIT back */
 	struct timer collect_timer; /* holds COLLECT back after an error */
+	struct timer due_timer; /* runs to the next deadline */
 	int fd;
 
 	bool closing; /* latentd_client_close() waits for the last replies */
@@ -133,6 +137,8 @@ struct latentd_client {
 	size_t reserved_n; /* room taken by submits in the making */
 	uint64_t reserved_bytes;
 	size_t window;
+	uint64_t refused_until_ms; /* a busy daemon is not asked before; or 0 */
+	char refused_with[LATENTD_MAX_NAME_BYTES + 1]; /* its reason */
 
 	bool collecting; /* the application has shown interest in results */
 	size_t collectors; /* threads waiting in latentd_collect() */

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include <bsd/sys/tree.h>
 #include <nng/nng.h>
 #include <uthash.h>
 
@@ -23,6 +24,18 @@ enum job_stage {
 	STAGE_SENDING, /* its SUBMIT is out and not yet answered */
 	STAGE_ACCEPTED, /* the daemon has it */
 	STAGE_COUNT
+};
+
+/* Which jobs the daemon is asked to take first; as it orders them itself. */
+#define JOB_CLASSES 4u
+
+/* What a job was submitted with, beside its message.  Times are on due_now_ms()'s
+ * clock; 0: never. */
+struct job_options {
+	unsigned class; /* 0: first, to JOB_CLASSES - 1 */
+	uint64_t deadline_at_ms;
+	uint64_t give_up_at_ms; /* a busy daemon may refuse it until then */
+	bool refuse_late;
 };
 
 /* Where latentd_run() waits for the result of its own job. */
@@ -44,17 +57,27 @@ struct job {
 	bool cancel_sent;
 	bool abandoned; /* nobody wants the result any more */
 	bool finished; /* has its result, waits for its SUBMIT's reply */
+	struct job_options options;
+	uint64_t position; /* as the daemon said last */
+	uint64_t estimated_wait_ms; /* the same; 0: not known */
+	uint64_t estimated_at_ms; /* when it said so */
 	struct job_waiter *waiter;
 	TAILQ_ENTRY(job) entry;
+	RB_ENTRY(job) by_deadline; /* while the daemon does not have it */
+	RB_ENTRY(job) by_patience; /* while WAITING */
 	UT_hash_handle by_key;
 	UT_hash_handle by_ticket;
 };
 
 TAILQ_HEAD(job_list, job);
+RB_HEAD(deadline_tree, job);
+RB_HEAD(patience_tree, job);
 
 struct jobs {
-	struct job_list waiting; /* in the order of their tickets */
+	struct job_list waiting[JOB_CLASSES]; /* each in order of tickets */
 	struct job_list sent; /* SENDING and ACCEPTED */
+	struct deadline_tree deadlines; /* of those that have one */
+	struct patience_tree patience; /* of those that have an end of it */
 	struct job *keys;
 	struct job *tickets;
 	size_t stage_n[STAGE_COUNT];
@@ -70,19 +93,28 @@ void jobs_init(struct jobs *jobs);
 void jobs_fini(struct jobs *jobs);
 
 /*
- * jobs_add(jobs, ticket, key, msg, bytes):
+ * jobs_add(jobs, ticket, key, msg, bytes, options):
  * Add a WAITING job that takes ${msg}.  ${ticket} is higher than any before,
  * ${key} is not in ${jobs}.  NULL when memory is out; ${msg} is then the
  * caller's.
  */
 struct job *jobs_add(struct jobs *jobs, uint64_t ticket, const char *key,
-    nng_msg *msg, uint64_t bytes);
+    nng_msg *msg, uint64_t bytes, const struct job_options *options);
 
 struct job *jobs_find_key(struct jobs *jobs, const char *key);
 struct job *jobs_find_ticket(struct jobs *jobs, uint64_t ticket);
 
-/* jobs_first(jobs): the WAITING job whose turn it is, or NULL. */
+/*
+ * jobs_first(jobs): the WAITING job whose turn it is, or NULL.
+ * jobs_first_deadline(jobs): the job that the daemon does not have and whose
+ * deadline is the next, or NULL.
+ * jobs_first_patience(jobs): the WAITING job that gives up first, or NULL.
+ * jobs_first_unwanted(jobs): a WAITING job that was cancelled, or NULL.
+ */
 struct job *jobs_first(struct jobs *jobs);
+struct job *jobs_first_deadline(struct jobs *jobs);
+struct job *jobs_first_patience(struct jobs *jobs);
+struct job *jobs_first_unwanted(struct jobs *jobs);
 
 /* job_move(jobs, job, stage): the only place that writes a stage. */
 void job_move(struct jobs *jobs, struct job *job, enum job_stage stage);

@@ -10,8 +10,9 @@
 #include <sys/random.h>
 
 #include "deliver.h"
+#include "due.h"
 #include "result.h"
-#include "session.h"
+#include "timer.h"
 
 /* How long to wait after a failure that says nothing about it. */
 #define RETRY_MS 1000u
@@ -41,14 +42,10 @@ answered(struct latentd_client *c, const struct channel *ch,
 static void
 end_cancelled(struct latentd_client *c)
 {
-	struct job *job, *next;
+	struct job *job;
 
-	for (job = jobs_first(&c->jobs); job != NULL; job = next) {
-		next = TAILQ_NEXT(job, entry);
-		if (job->cancel_wanted)
-			deliver_failed(
-			    c, job, LATENTD_ERR_CANCELLED, "cancelled");
-	}
+	while ((job = jobs_first_unwanted(&c->jobs)) != NULL)
+		deliver_failed(c, job, LATENTD_ERR_CANCELLED, "cancelled");
 }
 
 /*
@@ -86,8 +83,11 @@ take_accepted(struct latentd_client *c, struct job *job,
 	see_instance(c, in->instance);
 	if (c->window < SUBMIT_WINDOW)
 		c->window *= 2;
+	c->refused_until_ms = 0;
 	if (job_answered(&c->jobs, job))
 		return;
+	due_estimated(job, in->position, in->estimated_wait_ms);
+	job->options.give_up_at_ms = 0;
 	job->id = in->id;
 	job->instance = in->instance;
 	job->accepted_at = ++c->serial;
@@ -106,24 +106,36 @@ jitter(uint64_t ms)
 	return 1 + ms * 3 / 4 + ms * random / 2 / UINT32_MAX;
 }
 
-/* Send ${job} again after ${ms}, before younger ones. */
+/* ${job} is to be sent again, before younger ones. */
 static void
-hold_back(struct latentd_client *c, struct job *job, uint64_t ms)
+put_back(struct latentd_client *c, struct job *job)
 {
-	c->window = 1;
-	session_hold(&c->busy_timer, ms);
 	if (job_answered(&c->jobs, job))
 		return;
 	job_move(&c->jobs, job, STAGE_WAITING);
 	end_cancelled(c);
 }
 
+/* The same, and nothing is sent before ${ms}. */
+static void
+hold_back(struct latentd_client *c, struct job *job, uint64_t ms)
+{
+	c->window = 1;
+	timer_hold(&c->busy_timer, ms);
+	put_back(c, job);
+}
+
+/* Too late for this job says nothing about others. */
 static void
 take_busy(
     struct latentd_client *c, struct job *job, const struct message_busy *in)
 {
 	see_instance(c, in->instance);
+	due_estimated(job, 0, in->estimated_wait_ms);
+	if (due_refused_late(c, job, in))
+		return;
 	hold_back(c, job, jitter(in->retry_after_ms));
+	due_refused(c, in->reason);
 }
 
 /* The daemon's sentence, cut and escaped. */
@@ -150,6 +162,23 @@ cancel_refused(
 	deliver_failed(c, job, LATENTD_ERR_CANCELLED, "cancelled");
 }
 
+static void
+submit_refused(
+    struct latentd_client *c, struct job *job, const struct reason *why)
+{
+	if (job_answered(&c->jobs, job))
+		return;
+	job_move(&c->jobs, job, STAGE_WAITING);
+	/* What this client collects has ended before it is acknowledged. */
+	if (why->err == LATENTD_ERR_COLLECTED && job->id != 0)
+		deliver_failed(c, job, why->err,
+		    "another client of producer \"%s\" collected the result of "
+		    "key \"%s\", job %ju",
+		    c->producer, job->key, (uintmax_t)job->id);
+	else
+		deliver_failed(c, job, why->err, "%s", why->text);
+}
+
 /* The request of ${ch} is refused, by the daemon or because the reply makes
  * no sense. */
 static void
@@ -164,14 +193,11 @@ refused(struct latentd_client *c, struct channel *ch, const struct reason *why)
 		c->hello_why = *why;
 		break;
 	case MESSAGE_SUBMIT:
-		if (!job_answered(&c->jobs, ch->job)) {
-			job_move(&c->jobs, ch->job, STAGE_WAITING);
-			deliver_failed(c, ch->job, why->err, "%s", why->text);
-		}
+		submit_refused(c, ch->job, why);
 		break;
 	case MESSAGE_COLLECT:
 		c->collect_why = *why;
-		session_hold(&c->collect_timer, RETRY_MS);
+		timer_hold(&c->collect_timer, RETRY_MS);
 		break;
 	case MESSAGE_CANCEL:
 		cancel_refused(c, ch->ticket, why);
@@ -186,7 +212,7 @@ take_broken(struct latentd_client *c, struct job *job,
     const struct message_result *in, const struct reason *why)
 {
 	if (why->err == LATENTD_ERR_MEMORY) {
-		session_hold(&c->collect_timer, MEMORY_RETRY_MS);
+		timer_hold(&c->collect_timer, MEMORY_RETRY_MS);
 		return;
 	}
 	ack_add(c, in->tag, in->instance);
@@ -255,7 +281,7 @@ take_result(struct latentd_client *c, const struct message_result *in,
 		/* Not the job's fault: the next daemon shall have it. */
 		ack_add(c, in->tag, in->instance);
 		job_requeue(&c->jobs, job);
-		session_hold(&c->busy_timer, RETRY_MS);
+		timer_hold(&c->busy_timer, RETRY_MS);
 		goto free_msg;
 	}
 	r = result_create(in, frame, msg, &why);
@@ -294,7 +320,7 @@ take_empty(struct latentd_client *c, struct channel *ch,
 	}
 	end_cancelled(c);
 	if (lost)
-		session_hold(&c->busy_timer, RETRY_MS);
+		timer_hold(&c->busy_timer, RETRY_MS);
 }
 
 static void
@@ -419,10 +445,13 @@ reply_lost(struct latentd_client *c, struct channel *ch, int rv)
 	}
 	switch ((int)ch->request) {
 	case MESSAGE_SUBMIT:
-		hold_back(c, ch->job, MEMORY_RETRY_MS);
+		if (rv == NNG_ECANCELED)
+			put_back(c, ch->job);
+		else
+			hold_back(c, ch->job, MEMORY_RETRY_MS);
 		return;
 	case MESSAGE_COLLECT:
-		session_hold(&c->collect_timer, MEMORY_RETRY_MS);
+		timer_hold(&c->collect_timer, MEMORY_RETRY_MS);
 		return;
 	default:
 		return;

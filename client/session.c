@@ -18,12 +18,13 @@
 
 #include <nng/protocol/reqrep0/req.h>
 
+#include "due.h"
 #include "reply.h"
+#include "timer.h"
 
 #define RECONNECT_MIN_MS 50
 #define RECONNECT_MAX_MS 2000
 #define RESEND_MS 60000
-#define HOLD_MAX_MS 60000u
 
 /*
  * The request is sent: wait for the reply.  nng 1.5.2 frees a context that is
@@ -45,6 +46,9 @@ receive(struct latentd_client *c, struct channel *ch)
 	nng_ctx_recv(ch->ctx, ch->aio);
 	pthread_mutex_lock(&c->mutex);
 	c->receivers--;
+	/* Aborting did nothing while nng had no part in it. */
+	ch->abort_due = ch->withdrawn;
+	session_pump(c);
 	if (c->closed)
 		pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->mutex);
@@ -79,19 +83,22 @@ on_channel(void *arg)
 	nng_msg_free(msg);
 }
 
+/*
+ * REQ would send these again as they are, with what remained of their deadline
+ * when they were first sent.
+ */
 static void
-on_timer(void *arg)
+withdraw_dated(struct latentd_client *c)
 {
-	struct timer *timer = arg;
-	struct latentd_client *c = timer->client;
+	for (size_t i = CHANNEL_SUBMIT; i < CHANNELS; i++) {
+		struct channel *ch = &c->channels[i];
 
-	pthread_mutex_lock(&c->mutex);
-	timer->running = false;
-	timer->armed = false;
-	session_pump(c);
-	pthread_mutex_unlock(&c->mutex);
+		if (ch->busy && ch->job->options.deadline_at_ms != 0)
+			ch->withdrawn = ch->abort_due = true;
+	}
 }
 
+/* nng reports a lost connection before it dials again. */
 static void
 on_pipe(nng_pipe pipe, nng_pipe_ev ev, void *arg)
 {
@@ -102,8 +109,11 @@ on_pipe(nng_pipe pipe, nng_pipe_ev ev, void *arg)
 		c->pipe_id = nng_pipe_id(pipe);
 		/* A new connection may lead to a new daemon: ask. */
 		c->hello_wanted = true;
-	} else if (c->pipe_id == nng_pipe_id(pipe)) {
-		c->pipe_id = 0;
+	} else {
+		if (c->pipe_id == nng_pipe_id(pipe))
+			c->pipe_id = 0;
+		c->refused_until_ms = 0;
+		withdraw_dated(c);
 	}
 	session_pump(c);
 	pthread_cond_broadcast(&c->changed);
@@ -123,13 +133,12 @@ open_channels(struct latentd_client *c)
 		if (rv == 0)
 			rv = nng_ctx_open(&ch->ctx, c->socket);
 	}
-	c->busy_timer.client = c->collect_timer.client = c;
 	if (rv == 0)
-		rv =
-		    nng_aio_alloc(&c->busy_timer.aio, on_timer, &c->busy_timer);
+		rv = timer_open(&c->busy_timer, c);
 	if (rv == 0)
-		rv = nng_aio_alloc(
-		    &c->collect_timer.aio, on_timer, &c->collect_timer);
+		rv = timer_open(&c->collect_timer, c);
+	if (rv == 0)
+		rv = timer_open(&c->due_timer, c);
 	return rv;
 }
 
@@ -190,27 +199,25 @@ session_close(struct latentd_client *c)
 		nng_aio_free(c->channels[i].aio);
 	nng_aio_free(c->busy_timer.aio);
 	nng_aio_free(c->collect_timer.aio);
+	nng_aio_free(c->due_timer.aio);
 }
 
-void
-session_hold(struct timer *timer, uint64_t ms)
-{
-	if (timer->armed)
-		return;
-	timer->armed = true;
-	timer->ms = (nng_duration)(ms > HOLD_MAX_MS ? HOLD_MAX_MS : ms);
-}
-
+/* Make nng forget a request that was withdrawn. */
 static bool
-start_timer(struct latentd_client *c, struct timer *timer)
+start_abort(struct latentd_client *c)
 {
-	if (!timer->armed || timer->running)
-		return false;
-	timer->running = true;
-	pthread_mutex_unlock(&c->mutex);
-	nng_sleep_aio(timer->ms, timer->aio);
-	pthread_mutex_lock(&c->mutex);
-	return true;
+	for (size_t i = 0; i < CHANNELS; i++) {
+		struct channel *ch = &c->channels[i];
+
+		if (!ch->abort_due)
+			continue;
+		ch->abort_due = false;
+		pthread_mutex_unlock(&c->mutex);
+		nng_aio_cancel(ch->aio);
+		pthread_mutex_lock(&c->mutex);
+		return true;
+	}
+	return false;
 }
 
 /* Take an idle channel for a request. */
@@ -226,6 +233,7 @@ claim(struct latentd_client *c, struct channel *ch, enum message_type request)
 	ch->wait_ms = 0;
 	ch->acked_to = 0;
 	ch->started_at = ++c->serial;
+	ch->withdrawn = ch->abort_due = false;
 	return ch;
 }
 
@@ -320,16 +328,19 @@ idle_submit_channel(struct latentd_client *c)
 /*
  * The message given to nng is a copy, and the original stays with the job until
  * its result is here.  A job that is SENDING is not freed, so that the copy is
- * made without holding the application up.
+ * made without holding the application up.  Without a connection nothing is
+ * sent: what remains of a deadline is not known before there is one.
  */
 static bool
 start_submit(struct latentd_client *c)
 {
 	struct job *job = jobs_first(&c->jobs);
+	uint64_t deadline_at_ms;
 	struct channel *ch;
 	nng_msg *msg = NULL, *original;
 
-	if (job == NULL || c->busy_timer.armed || !c->welcome)
+	if (job == NULL || c->busy_timer.armed || !c->welcome ||
+	    c->pipe_id == 0)
 		return false;
 	ch = idle_submit_channel(c);
 	if (ch == NULL)
@@ -338,9 +349,12 @@ start_submit(struct latentd_client *c)
 	job_move(&c->jobs, job, STAGE_SENDING);
 	original = job->msg;
 	job->msg = NULL;
+	deadline_at_ms = job->options.deadline_at_ms;
 	pthread_mutex_unlock(&c->mutex);
 	if (nng_msg_dup(&msg, original) != 0)
 		msg = NULL;
+	else if (deadline_at_ms != 0)
+		due_redate(msg, deadline_at_ms);
 	pthread_mutex_lock(&c->mutex);
 	if (job->finished)
 		nng_msg_free(original);
@@ -420,10 +434,12 @@ session_pump(struct latentd_client *c)
 		return;
 	c->pumping = true;
 	while (!c->closed) {
-		if (start_hello(c) || start_cancel(c) || start_submit(c) ||
-		    start_collect(c) || start_question(c) ||
-		    start_timer(c, &c->busy_timer) ||
-		    start_timer(c, &c->collect_timer))
+		due_end(c);
+		if (start_abort(c) || start_hello(c) || start_cancel(c) ||
+		    start_submit(c) || start_collect(c) || start_question(c) ||
+		    timer_start(&c->busy_timer) ||
+		    timer_start(&c->collect_timer) ||
+		    timer_start_due(&c->due_timer))
 			continue;
 		break;
 	}

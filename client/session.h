@@ -27,8 +27,4 @@ void session_close(struct latentd_client *client);
  */
 void session_pump(struct latentd_client *client);
 
-/* session_hold(timer, ms): hold back what ${timer} governs for so long; does
- * not prolong a hold.  With the mutex held; the next pump starts it. */
-void session_hold(struct timer *timer, uint64_t ms);
-
 #endif

@@ -13,6 +13,7 @@
 #include <sys/random.h>
 
 #include "deliver.h"
+#include "due.h"
 #include "result.h"
 #include "session.h"
 #include "tensor.h"
@@ -76,6 +77,23 @@ check_output(const struct latentd_request *q, struct reason *why)
 		return reason_set(why, LATENTD_ERR_UNSUPPORTED,
 		    "metadata goes into png only, not into %s",
 		    output_name(q->output));
+	return LATENTD_OK;
+}
+
+static enum latentd_err
+check_order(const struct latentd_request *q, struct reason *why)
+{
+	if ((int)q->priority < LATENTD_NORMAL || (int)q->priority > LATENTD_LOW)
+		return reason_set(why, LATENTD_ERR_INVALID,
+		    "priority is %d, which is none of latentd_priority",
+		    (int)q->priority);
+	if (q->deadline_ms > LATENTD_MAX_DEADLINE_MS)
+		return reason_set(why, LATENTD_ERR_INVALID,
+		    "deadline_ms is %ju; at most %u are allowed",
+		    (uintmax_t)q->deadline_ms, LATENTD_MAX_DEADLINE_MS);
+	if (q->refuse_late && q->deadline_ms == 0)
+		return reason_set(why, LATENTD_ERR_INVALID,
+		    "refuse_late needs a deadline_ms to be late for");
 	return LATENTD_OK;
 }
 
@@ -168,18 +186,25 @@ has_room(const struct latentd_client *c, uint64_t bytes)
 	    bytes <= c->max_bytes - used;
 }
 
+/* A job whose deadline passes meanwhile is as good as gone. */
 static enum latentd_err
 wait_room(struct latentd_client *c, uint64_t bytes, const struct timespec *at,
-    struct reason *why)
+    const struct job_options *options, struct reason *why)
 {
+	struct timespec until = due_earlier(at, options->deadline_at_ms);
+
 	while (!has_room(c, bytes)) {
-		if (!client_wait(c, at) && !has_room(c, bytes))
-			return reason_set(why, LATENTD_ERR_BUSY,
-			    "%zu jobs with %ju bytes are pending, of at most "
-			    "%zu and %ju; collect some first",
-			    c->jobs.n + c->ready_own_n,
-			    (uintmax_t)c->jobs.bytes, c->max_jobs,
-			    (uintmax_t)c->max_bytes);
+		if (client_wait(c, &until) || has_room(c, bytes))
+			continue;
+		if (due_passed(options->deadline_at_ms))
+			return reason_set(why, LATENTD_ERR_EXPIRED,
+			    "the deadline passed while the client had no room "
+			    "for the job");
+		return reason_set(why, LATENTD_ERR_BUSY,
+		    "%zu jobs with %ju bytes are pending, of at most "
+		    "%zu and %ju; collect some first",
+		    c->jobs.n + c->ready_own_n, (uintmax_t)c->jobs.bytes,
+		    c->max_jobs, (uintmax_t)c->max_bytes);
 	}
 	return LATENTD_OK;
 }
@@ -224,6 +249,10 @@ build(const struct latentd_client *c, const struct latentd_request *q,
 	    .width_px = q->width_px,
 	    .output = q->output,
 	    .metadata_bytes = metadata_bytes,
+	    .priority = q->priority,
+	    .deadline_ms = q->deadline_ms,
+	    .refuse_late = q->refuse_late,
+	    .cancel_on_disconnect = q->cancel_on_disconnect,
 	};
 	uint8_t front[MESSAGE_FRONT_BYTES], *at;
 	size_t body_bytes = q->data_bytes + metadata_bytes;
@@ -245,6 +274,26 @@ build(const struct latentd_client *c, const struct latentd_request *q,
 		at += metadata_put(at, as_text(q->metadata[i].key),
 		    as_text(q->metadata[i].value));
 	return msg;
+}
+
+static struct job_options
+options_of(const struct latentd_request *q)
+{
+	static const unsigned classes[] = {
+	    [LATENTD_URGENT] = 0,
+	    [LATENTD_HIGH] = 1,
+	    [LATENTD_NORMAL] = 2,
+	    [LATENTD_LOW] = 3,
+	};
+	uint64_t now_ms = due_now_ms();
+	struct job_options options = {
+	    .class = classes[q->priority], .refuse_late = q->refuse_late};
+
+	if (q->deadline_ms > 0)
+		options.deadline_at_ms = now_ms + q->deadline_ms;
+	if (q->accept_timeout_ms > 0)
+		options.give_up_at_ms = now_ms + q->accept_timeout_ms;
+	return options;
 }
 
 static void
@@ -298,6 +347,7 @@ check(const struct latentd_client *c, const struct latentd_request *q,
 {
 	if (check_names(q, why) != LATENTD_OK ||
 	    check_output(q, why) != LATENTD_OK ||
+	    check_order(q, why) != LATENTD_OK ||
 	    check_tensor(q, why) != LATENTD_OK ||
 	    check_metadata(q, metadata_bytes, why) != LATENTD_OK)
 		return why->err;
@@ -328,6 +378,7 @@ submit_add(struct latentd_client *c, const struct latentd_request *q,
 {
 	char key[LATENTD_MAX_NAME_BYTES + 1];
 	struct reason *why = client_reason();
+	struct job_options options;
 	size_t metadata_bytes = 0;
 	struct job *job;
 	nng_msg *msg;
@@ -338,8 +389,9 @@ submit_add(struct latentd_client *c, const struct latentd_request *q,
 		return why->err;
 	if (*ticket != 0)
 		return LATENTD_OK;
-	if (wait_room(c, (uint64_t)q->data_bytes + metadata_bytes, at, why) !=
-	    LATENTD_OK)
+	options = options_of(q);
+	if (wait_room(c, (uint64_t)q->data_bytes + metadata_bytes, at, &options,
+		why) != LATENTD_OK)
 		return why->err;
 	msg = build_unlocked(c, q, key, metadata_bytes, why);
 	if (msg == NULL)
@@ -351,7 +403,7 @@ submit_add(struct latentd_client *c, const struct latentd_request *q,
 		return *ticket != 0 ? LATENTD_OK : why->err;
 	}
 	job = jobs_add(&c->jobs, ++c->tickets, key, msg,
-	    (uint64_t)q->data_bytes + metadata_bytes);
+	    (uint64_t)q->data_bytes + metadata_bytes, &options);
 	if (job == NULL) {
 		nng_msg_free(msg);
 		return reason_set(
@@ -377,55 +429,5 @@ latentd_submit(struct latentd_client *c, const struct latentd_request *request,
 	pthread_mutex_unlock(&c->mutex);
 	if (err == LATENTD_OK && ticket != NULL)
 		*ticket = number;
-	return err;
-}
-
-/* A refused job has a failed result, which stays collectable. */
-static enum latentd_err
-check_refused(struct latentd_client *c, uint64_t ticket, struct reason *why)
-{
-	struct latentd_result *r = deliver_ready(c, NULL, ticket);
-
-	if (r == NULL)
-		TAILQ_FOREACH(r, &c->held, entry)
-		{
-			if (r->ticket == ticket)
-				break;
-		}
-	if (r == NULL && (ticket == 0 || ticket > c->tickets))
-		return reason_set(why, LATENTD_ERR_NOT_FOUND,
-		    "ticket %ju was never given", (uintmax_t)ticket);
-	if (r == NULL || r->tagged)
-		return LATENTD_OK;
-	*why = r->why;
-	return r->why.err;
-}
-
-enum latentd_err
-latentd_wait_accepted(struct latentd_client *c, uint64_t ticket, int timeout_ms)
-{
-	struct timespec at = client_deadline(timeout_ms);
-	struct reason *why = client_reason();
-	enum latentd_err err = LATENTD_OK;
-	struct job *job;
-
-	pthread_mutex_lock(&c->mutex);
-	for (;;) {
-		job = jobs_find_ticket(&c->jobs, ticket);
-		if (job == NULL) {
-			err = check_refused(c, ticket, why);
-			break;
-		}
-		if (job->stage == STAGE_ACCEPTED)
-			break;
-		if (!client_wait(c, &at)) {
-			err = reason_set(why, LATENTD_ERR_TIMEOUT,
-			    "the daemon at %s has not accepted the job within "
-			    "%d ms",
-			    c->url, timeout_ms);
-			break;
-		}
-	}
-	pthread_mutex_unlock(&c->mutex);
 	return err;
 }

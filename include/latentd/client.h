@@ -16,6 +16,7 @@
 #ifndef LATENTD_CLIENT_H
 #define LATENTD_CLIENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -77,9 +78,31 @@ struct latentd_request {
 	size_t metadata_n;
 	/* Names the job: the same producer and key always give the same job,
 	 * however often it is submitted, until its result is freed; submitting
-	 * it again before gives the same ticket.  Same characters as producer.
-	 * NULL: a new random key. */
+	 * it again before gives the same ticket, and whatever else this request
+	 * says is ignored.  After that the key is used up for as long as the
+	 * daemon remembers it, and gives a failed result with COLLECTED.  Same
+	 * characters as producer.  NULL: a new random key. */
 	const char *key;
+	/* Which jobs go first, here and in the daemon. */
+	enum latentd_priority priority;
+	/* Within how many milliseconds from latentd_submit() the job must be
+	 * done, at most LATENTD_MAX_DEADLINE_MS; 0: no deadline.  All waiting
+	 * counts, here (for room, a busy or an absent daemon) and there.  A job
+	 * that is late gives a failed result with EXPIRED and is not sent to
+	 * anybody any more. */
+	uint64_t deadline_ms;
+	/* With a deadline: when the daemon cannot meet it by its estimate, the
+	 * job fails at once, with BUSY and a sentence that has the estimate. */
+	bool refuse_late;
+	/* The daemon cancels the job when the connection on which it was
+	 * submitted ends, also when only the connection is lost. */
+	bool cancel_on_disconnect;
+	/* How long from latentd_submit() a daemon that is there and busy may
+	 * refuse the job; then it gives a failed result with BUSY.  This comes
+	 * as soon as the daemon has said that it wants to be asked again only
+	 * after that time, so 1 means: at once.  0: for ever.  A daemon that is
+	 * away is waited for, and so is nothing that was accepted once. */
+	uint32_t accept_timeout_ms;
 };
 
 /*
@@ -141,9 +164,11 @@ size_t latentd_client_pending(struct latentd_client *client);
  * ${timeout_ms} (0: not at all, negative: for ever).  On success ${*ticket} (may
  * be NULL) is a number, unique within ${client}, that its result will carry.
  * A daemon that is busy or away is not an error: the client tries again until
- * it accepts.  A refusal by the daemon arrives as a failed result.
+ * it accepts, or until deadline_ms or accept_timeout_ms of ${request} end that
+ * with a failed result.  A refusal by the daemon arrives as one, too.
  * Errors, nothing submitted then: INVALID, SHAPE, MODEL (not a name), TOO_LARGE,
- * BUSY (no room within ${timeout_ms}), MEMORY, UNSUPPORTED.
+ * BUSY (no room within ${timeout_ms}), EXPIRED (nor before the deadline),
+ * MEMORY, UNSUPPORTED.
  */
 enum latentd_err latentd_submit(struct latentd_client *client,
     const struct latentd_request *request, int timeout_ms, uint64_t *ticket);
@@ -160,12 +185,24 @@ enum latentd_err latentd_wait_accepted(
     struct latentd_client *client, uint64_t ticket, int timeout_ms);
 
 /*
+ * latentd_job_estimate(client, ticket, position, estimated_wait_ms):
+ * What the daemon said when it last accepted or refused the pending job of
+ * ${ticket}: ${*position}, about how many jobs went before it then, and
+ * ${*estimated_wait_ms}, about how long its result takes from now.  0: nothing,
+ * or not known.  Asks nobody.
+ * Errors: NOT_FOUND for a ticket that is not pending; both are then unchanged.
+ */
+enum latentd_err latentd_job_estimate(struct latentd_client *client,
+    uint64_t ticket, uint64_t *position, uint64_t *estimated_wait_ms);
+
+/*
  * latentd_collect(client, timeout_ms, result):
  * Take the next finished job, waiting up to ${timeout_ms} (negative: for
  * ever) for one.  Results come in the order in which they finish.  On success
  * ${*result} is the caller's, to be freed with latentd_result_free(), which
- * also acknowledges it.  A failed or cancelled job is a result too: look at
- * latentd_result_error().
+ * also acknowledges it.  A failed, cancelled or expired job is a result too:
+ * look at latentd_result_error().  DROPPED: it was done, but the daemon did not
+ * keep it until now; COLLECTED: another client of the same name has got it.
  * A client with a chosen producer name also gets results of jobs submitted
  * earlier under that name; their ticket is 0.
  * Errors: TIMEOUT; NOT_FOUND when nothing is pending and the producer name is

@@ -137,6 +137,14 @@ fake_take(struct fake_daemon *d, enum message_type type)
 	return req;
 }
 
+void
+fake_await(struct fake_daemon *d, enum message_type type)
+{
+	struct request *req = fake_take(d, type);
+
+	TAILQ_INSERT_HEAD(&d->backlog, req, entry);
+}
+
 static void
 reply_msg(struct request *req, nng_msg *msg)
 {

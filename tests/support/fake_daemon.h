@@ -37,7 +37,9 @@ struct fake_daemon {
 
 /* fake_open(d, instance): listen at a URL of this process's own.
  * fake_reopen(d, instance): go away and come back, as after a crash;
- * unanswered requests are forgotten. */
+ * unanswered requests are forgotten.  Nothing may be about to arrive, see
+ * fake_await(): nng 1.5.2 never returns from nng_close() when it has read the
+ * length of a message and not yet the message. */
 void fake_open(struct fake_daemon *d, uint64_t instance);
 void fake_reopen(struct fake_daemon *d, uint64_t instance);
 void fake_close(struct fake_daemon *d);
@@ -46,6 +48,9 @@ void fake_close(struct fake_daemon *d);
  * it.  fake_next(d): the oldest of any type. */
 struct request *fake_take(struct fake_daemon *d, enum message_type type);
 struct request *fake_next(struct fake_daemon *d);
+
+/* fake_await(d, type): wait until such a request is here, and leave it. */
+void fake_await(struct fake_daemon *d, enum message_type type);
 
 /* fake_try(d): the same, or NULL after a short while without one; for loops
  * that end when something else has happened. */

@@ -78,6 +78,7 @@ Test(client_trouble, a_restarted_daemon_gets_unfinished_jobs_again)
 	fake_result(
 	    &daemon_, fake_take(&daemon_, MESSAGE_COLLECT), "a", 1, "A");
 	cr_assert(is_readable(latentd_client_fd(client), PATIENCE_MS));
+	fake_await(&daemon_, MESSAGE_COLLECT);
 	fake_reopen(&daemon_, 8);
 	fake_welcome(&daemon_, fake_take(&daemon_, MESSAGE_HELLO));
 	req = fake_take(&daemon_, MESSAGE_SUBMIT);
@@ -101,14 +102,12 @@ Test(client_trouble, a_lost_connection_loses_nothing)
 {
 	struct latentd_client *client = open_named();
 	struct latentd_result *result;
-	struct request *lost;
 	uint64_t a, b;
 
 	a = submit_accepted(client, "a");
 	b = submit(client, "b");
 	/* Received, but the connection breaks before the answer. */
-	lost = fake_take(&daemon_, MESSAGE_SUBMIT);
-	TAILQ_INSERT_TAIL(&daemon_.backlog, lost, entry);
+	fake_await(&daemon_, MESSAGE_SUBMIT);
 	fake_reopen(&daemon_, 7);
 	fake_welcome(&daemon_, fake_take(&daemon_, MESSAGE_HELLO));
 	fake_accept(&daemon_, fake_take(&daemon_, MESSAGE_SUBMIT), 2);
@@ -147,12 +146,16 @@ Test(client_trouble, a_job_held_back_is_cancelled_here)
 {
 	struct latentd_client *client = open_anonymous();
 	struct latentd_result *result;
+	struct request *first, *second;
 	uint64_t a, b;
 
 	a = submit(client, "a");
 	b = submit(client, "b");
-	fake_busy(&daemon_, fake_take(&daemon_, MESSAGE_SUBMIT), 3600000);
-	fake_busy(&daemon_, fake_take(&daemon_, MESSAGE_SUBMIT), 3600000);
+	/* After the first refusal nothing more would be sent. */
+	first = fake_take(&daemon_, MESSAGE_SUBMIT);
+	second = fake_take(&daemon_, MESSAGE_SUBMIT);
+	fake_busy(&daemon_, first, 3600000);
+	fake_busy(&daemon_, second, 3600000);
 	cr_assert_eq(latentd_cancel(client, b), LATENTD_OK);
 	cr_assert_eq(latentd_cancel(client, a), LATENTD_OK);
 	for (size_t i = 0; i < 2; i++) {
