@@ -16,7 +16,8 @@ enum ctl_exit {
 	CTL_FAILED = 1, /* some files or jobs failed */
 	CTL_USAGE = 2,
 	CTL_UNREACHABLE = 3,
-	CTL_TIMEOUT = 4,
+	CTL_TIMEOUT = 4, /* also of jobs: all that failed were late */
+	CTL_BUSY = 5, /* all that failed were refused by a busy daemon */
 	CTL_INTERRUPTED = 130,
 };
 
@@ -46,6 +47,12 @@ struct ctl {
 	bool all;
 	int64_t wait_ms;
 	bool json;
+	/* As in struct latentd_request. */
+	enum latentd_priority priority;
+	uint64_t deadline_ms;
+	bool refuse_late;
+	bool cancel_on_disconnect;
+	uint32_t busy_timeout_ms;
 	const char *state; /* jobs: only those; NULL: all */
 	const char *events; /* watch: NULL: as STATUS says */
 	bool once; /* top: one picture */
@@ -93,6 +100,10 @@ int ctl_failed(struct latentd_client *client, enum latentd_err err);
 
 /* ctl_exit_of(err): the exit status that fits an error of the library. */
 int ctl_exit_of(enum latentd_err err);
+
+/* ctl_job_failed(status, err): the exit status of a command, ${status} so far, that
+ * has a job or file fail with ${err}. */
+int ctl_job_failed(int status, enum latentd_err err);
 
 /* ctl_request(ctl, input, key, request): what to do with ${input}. */
 void ctl_request(const struct ctl *ctl, const struct input *input,

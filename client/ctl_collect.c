@@ -28,6 +28,7 @@ struct collect {
 	int64_t until_ms;
 	size_t done_n;
 	size_t failed_n;
+	int failed_status; /* what to exit with for these */
 	struct latentd_result **unwritten;
 	size_t unwritten_n;
 };
@@ -127,18 +128,23 @@ take(struct collect *c)
 	struct latentd_result *result;
 	struct reason why;
 	const char *key;
+	enum latentd_err err;
 
 	while (!ctl_interrupted() &&
 	    latentd_collect(c->client, 0, &result) == LATENTD_OK) {
 		key = latentd_result_key(result);
-		if (latentd_result_error(result) != LATENTD_OK) {
+		err = latentd_result_error(result);
+		if (err != LATENTD_OK) {
 			ctl_error(
 			    "%s: %s", key, latentd_result_message(result));
 			c->failed_n++;
+			c->failed_status =
+			    ctl_job_failed(c->failed_status, err);
 		} else if (ctl_save(c->ctl, result, key, on_written, c, &why) !=
 		    LATENTD_OK) {
 			ctl_error("%s: %s; the daemon keeps it", key, why.text);
 			c->failed_n++;
+			c->failed_status = CTL_FAILED;
 			keep_unwritten(c, result);
 			continue;
 		} else {
@@ -204,7 +210,7 @@ loop(struct collect *c)
 		left.kept_n -=
 		    left.kept_n < c->unwritten_n ? left.kept_n : c->unwritten_n;
 		if (left.kept_n == 0 && (left.open_n == 0 || !patient))
-			return c->failed_n > 0 ? CTL_FAILED : CTL_DONE;
+			return c->failed_status;
 		if (left.kept_n == 0)
 			arrived_ms = ctl_now_ms();
 		if (c->until_ms >= 0 && ctl_now_ms() >= c->until_ms)

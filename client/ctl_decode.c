@@ -32,6 +32,7 @@ struct run {
 	size_t next; /* the first that is not pushed */
 	size_t done_n;
 	size_t failed_n;
+	int failed_status; /* what to exit with for these */
 	bool full; /* the client takes no more until a result is taken */
 	int64_t until_ms;
 	/* Standard input is read before anything is pending, so that a signal
@@ -141,10 +142,11 @@ prepare(struct run *run)
 }
 
 static void
-fail(struct run *run, struct work *work)
+fail(struct run *run, struct work *work, enum latentd_err err)
 {
 	work->finished = true;
 	run->failed_n++;
+	run->failed_status = ctl_job_failed(run->failed_status, err);
 }
 
 /* Nothing is decoded that could not be written afterwards. */
@@ -200,12 +202,12 @@ push(struct run *run, struct work *work)
 	struct reason why;
 
 	if (is_taken(run, work)) {
-		fail(run, work);
+		fail(run, work, LATENTD_ERR_IO);
 		return true;
 	}
 	if (open_input(run, work, &input, &why) != LATENTD_OK) {
 		ctl_error("%s", why.text);
-		fail(run, work);
+		fail(run, work, why.err);
 		return true;
 	}
 	without_metadata(run, work, &input);
@@ -222,7 +224,7 @@ push(struct run *run, struct work *work)
 	if (err != LATENTD_OK) {
 		ctl_error(
 		    "%s: %s", work->path, latentd_client_error(run->client));
-		fail(run, work);
+		fail(run, work, err);
 	}
 	return true;
 }
@@ -240,9 +242,9 @@ find(struct run *run, uint64_t ticket)
 static void
 finish(struct run *run, struct work *work, const struct latentd_result *result)
 {
-	struct reason why;
+	struct reason why = {.err = latentd_result_error(result)};
 
-	if (latentd_result_error(result) != LATENTD_OK)
+	if (why.err != LATENTD_OK)
 		ctl_error("%s: %s", work->path, latentd_result_message(result));
 	else if (ctl_save(run->ctl, result, work->stem, NULL, NULL, &why) !=
 	    LATENTD_OK)
@@ -252,7 +254,20 @@ finish(struct run *run, struct work *work, const struct latentd_result *result)
 		run->done_n++;
 		return;
 	}
-	fail(run, work);
+	fail(run, work, why.err);
+}
+
+/* What was pushed last is done last, more or less. */
+static void
+show(const struct run *run)
+{
+	uint64_t position, wait_ms = 0;
+
+	if (run->next > 0)
+		latentd_job_estimate(run->client,
+		    run->works[run->next - 1].ticket, &position, &wait_ms);
+	progress_expect(wait_ms);
+	progress_show(run->done_n, run->failed_n);
 }
 
 static void
@@ -284,7 +299,7 @@ take(struct run *run, bool write)
 			finish(run, work, result);
 		latentd_result_free(result);
 		run->full = false;
-		progress_show(run->done_n, run->failed_n);
+		show(run);
 	}
 }
 
@@ -332,11 +347,11 @@ loop(struct run *run)
 			run->full = !push(run, &run->works[run->next]);
 			run->next += run->full ? 0 : 1;
 			take(run, true);
-			progress_show(run->done_n, run->failed_n);
+			show(run);
 			continue;
 		}
 		if (pending_n(run) == 0)
-			return run->failed_n > 0 ? CTL_FAILED : CTL_DONE;
+			return run->failed_status;
 		switch (ctl_wait(run->client, run->until_ms, false)) {
 		case CTL_EVENT_RESULT:
 			take(run, true);

@@ -27,7 +27,9 @@
 	"latentctl COMMAND --help explains each.\n"                          \
 	"\n"                                                                 \
 	"Exit status: 0 all done, 1 something failed, 2 wrong usage, 3 no\n" \
-	"daemon answers, 4 out of time, 130 interrupted.\n"
+	"daemon answers, 4 out of time, 5 the daemon was busy, 130\n"        \
+	"interrupted; 4 and 5 also where that is all that jobs failed\n"     \
+	"with.\n"
 
 #define HELP_COMMON                                                             \
 	"\n"                                                                    \
@@ -57,6 +59,19 @@
 	"  --tensor NAME       which tensor of a .safetensors\n"                 \
 	"  --dtype T           send it as float16, bfloat16 or float32\n"
 
+#define HELP_ORDER                                                               \
+	"  --priority P        urgent, high, normal (default) or low\n"          \
+	"  --deadline S        within how many seconds each job must be done;\n" \
+	"                      one that is late is not sent any more\n"          \
+	"  --refuse-late       with --deadline: fail at once when the daemon\n"  \
+	"                      expects to miss it\n"                             \
+	"  --busy-timeout S    how many seconds a busy daemon may refuse a\n"    \
+	"                      job, 0 to fail at once; default for ever\n"
+
+#define HELP_DISCONNECT                                                      \
+	"  --cancel-on-disconnect  have the daemon cancel what is pending\n" \
+	"                      when this command is killed\n"
+
 #define HELP_OUT                                                                \
 	"  --out DIR           where to write, made if missing; default .\n"    \
 	"  --force             replace files that exist; without it they are\n" \
@@ -68,27 +83,28 @@
 	"Decode latents and write the pictures as NAME.png beside --out; a\n"          \
 	"batch as NAME-0.png and so on, frames as NAME-0000.png.  Metadata\n"          \
 	"of the file (prompt, workflow, parameters) goes into the PNG.\n" HELP_LATENTS \
-	"\n" HELP_DECODE_OPTIONS HELP_OUT                                              \
+	"\n" HELP_DECODE_OPTIONS HELP_ORDER HELP_DISCONNECT HELP_OUT                   \
 	"                      With --out - the only result goes to standard\n"        \
 	"                      output.\n" HELP_COMMON "\n"                             \
 	"Without --producer the jobs belong to this command alone.  Ctrl-C\n"          \
 	"cancels what is pending; a second one exits at once.\n"
 
-#define HELP_ENCODE                                                                      \
-	"usage: latentctl encode FILE... --model M [OPTION]...\n"                        \
-	"\n"                                                                             \
-	"Encode pictures (PNG or JPEG, or a tensor [N,3,H,W] in [-1,1] as\n"             \
-	".safetensors or .npy; - for standard input) and write the latents\n"            \
-	"as NAME.safetensors.\n"                                                         \
-	"\n"                                                                             \
-	"  --model M           sd-v1, sdxl or flux\n"                                    \
-	"  --format F          safetensors (default) or npy; npy has no\n"               \
-	"                      bfloat16, which becomes float32\n"                        \
-	"  --space SPACE       model (default) or vae values\n"                          \
-	"  --tensor NAME       which tensor of a .safetensors\n"                         \
-	"  --dtype T           send a tensor as float16, bfloat16 or float32\n" HELP_OUT \
-	"                      With --out - the only result goes to standard\n"          \
-	"                      output.\n" HELP_COMMON "\n"                               \
+#define HELP_ENCODE                                                                        \
+	"usage: latentctl encode FILE... --model M [OPTION]...\n"                          \
+	"\n"                                                                               \
+	"Encode pictures (PNG or JPEG, or a tensor [N,3,H,W] in [-1,1] as\n"               \
+	".safetensors or .npy; - for standard input) and write the latents\n"              \
+	"as NAME.safetensors.\n"                                                           \
+	"\n"                                                                               \
+	"  --model M           sd-v1, sdxl or flux\n"                                      \
+	"  --format F          safetensors (default) or npy; npy has no\n"                 \
+	"                      bfloat16, which becomes float32\n"                          \
+	"  --space SPACE       model (default) or vae values\n"                            \
+	"  --tensor NAME       which tensor of a .safetensors\n"                           \
+	"  --dtype T           send a tensor as float16, bfloat16 or float32\n" HELP_ORDER \
+	    HELP_DISCONNECT HELP_OUT                                                       \
+	"                      With --out - the only result goes to standard\n"            \
+	"                      output.\n" HELP_COMMON "\n"                                 \
 	"Without --producer the jobs belong to this command alone.\n"
 
 #define HELP_SUBMIT                                                              \
@@ -98,7 +114,7 @@
 	"them.  Prints a line KEY<TAB>FILE for each; latentctl collect\n"        \
 	"writes the results under their keys.\n" HELP_LATENTS "\n"               \
 	"  --task T            decode (default) or encode\n" HELP_DECODE_OPTIONS \
-	    HELP_COMMON "\n"                                                     \
+	    HELP_ORDER HELP_COMMON "\n"                                          \
 	"The default producer is \"latentctl\", for submit, collect and\n"       \
 	"cancel alike.\n"
 

@@ -2,75 +2,16 @@
 /* The command line, read by the tables of ctl_table.c. */
 #include "ctl_options.h"
 
-#include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ctl_help.h"
+#include "ctl_parse.h"
 #include "ctl_table.h"
 #include "nearest.h"
 #include "tensor.h"
-
-#define SECONDS_MAX 31536000.0
-
-static bool
-parse_choice(const char *option, const char *value, const char *const *names,
-    size_t names_n, size_t *choice)
-{
-	char all[128] = "";
-	size_t n = 0;
-
-	for (*choice = 0; *choice < names_n; ++*choice) {
-		if (strcmp(value, names[*choice]) == 0)
-			return true;
-	}
-	for (size_t i = 0; i < names_n; i++)
-		n += (size_t)snprintf(all + n, sizeof(all) - n, "%s%s",
-		    i == 0                 ? ""
-			: i + 1 == names_n ? " or "
-					   : ", ",
-		    names[i]);
-	ctl_error("--%s is \"%s\"; it can be %s", option, value, all);
-	return false;
-}
-
-static bool
-parse_pixels(const char *option, const char *value, uint32_t *px)
-{
-	char *end;
-	unsigned long n;
-
-	errno = 0;
-	n = strtoul(value, &end, 10);
-	if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 ||
-	    n == 0 || n > LATENTD_MAX_SIDE_PX) {
-		ctl_error("--%s is \"%s\"; it must be 1 to %u pixels", option,
-		    value, LATENTD_MAX_SIDE_PX);
-		return false;
-	}
-	*px = (uint32_t)n;
-	return true;
-}
-
-static bool
-parse_seconds(const char *option, const char *value, int64_t *ms)
-{
-	char *end;
-	double s = strtod(value, &end);
-
-	if (end == value || *end != '\0' || !isfinite(s) || s < 0 ||
-	    s > SECONDS_MAX) {
-		ctl_error("--%s is \"%s\"; it must be a number of seconds",
-		    option, value);
-		return false;
-	}
-	*ms = (int64_t)(s * 1000);
-	return true;
-}
 
 static bool
 parse_format(struct ctl *ctl, const char *value, int command)
@@ -81,12 +22,12 @@ parse_format(struct ctl *ctl, const char *value, int command)
 	size_t i;
 
 	if (command == DECODE || command == SUBMIT) {
-		if (!parse_choice("format", value, decode, 5, &i))
+		if (!ctl_parse_choice("format", value, decode, 5, &i))
 			return false;
 		ctl->format = CTL_FORMAT_PNG + (unsigned)i;
 		return true;
 	}
-	if (!parse_choice("format", value, tensor, 2, &i))
+	if (!ctl_parse_choice("format", value, tensor, 2, &i))
 		return false;
 	ctl->format = CTL_FORMAT_NPY + (unsigned)i;
 	return true;
@@ -102,19 +43,19 @@ parse_input_option(struct ctl *ctl, enum option_id id, const char *value)
 
 	switch ((int)id) {
 	case OPT_SPACE:
-		if (!parse_choice("space", value, spaces, 2, &i))
+		if (!ctl_parse_choice("space", value, spaces, 2, &i))
 			return false;
 		ctl->input.has_space = true;
 		ctl->input.space =
 		    i == 0 ? LATENTD_SPACE_MODEL : LATENTD_SPACE_VAE;
 		return true;
 	case OPT_TASK:
-		if (!parse_choice("task", value, tasks, 2, &i))
+		if (!ctl_parse_choice("task", value, tasks, 2, &i))
 			return false;
 		ctl->input.task = i == 0 ? LATENTD_DECODE : LATENTD_ENCODE;
 		return true;
 	case OPT_DTYPE:
-		if (!parse_choice("dtype", value, dtypes, 3, &i))
+		if (!ctl_parse_choice("dtype", value, dtypes, 3, &i))
 			return false;
 		ctl->input.dtype = dtype_find(value, strlen(value));
 		return true;
@@ -150,6 +91,25 @@ take_admin_option(struct ctl *ctl, enum option_id id, const char *value)
 }
 
 static bool
+parse_order_option(struct ctl *ctl, enum option_id id, const char *value)
+{
+	switch ((int)id) {
+	case OPT_PRIORITY:
+		return ctl_parse_priority(value, &ctl->priority);
+	case OPT_DEADLINE:
+		return ctl_parse_deadline(value, &ctl->deadline_ms);
+	case OPT_BUSY_TIMEOUT:
+		return ctl_parse_busy_timeout(value, &ctl->busy_timeout_ms);
+	case OPT_REFUSE_LATE:
+		ctl->refuse_late = true;
+		return true;
+	default:
+		ctl->cancel_on_disconnect = true;
+		return true;
+	}
+}
+
+static bool
 take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
 {
 	switch (id) {
@@ -163,9 +123,9 @@ take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
 		ctl->secret_file = value;
 		return true;
 	case OPT_TIMEOUT:
-		return parse_seconds("timeout", value, &ctl->timeout_ms);
+		return ctl_parse_seconds("timeout", value, &ctl->timeout_ms);
 	case OPT_WAIT:
-		return parse_seconds("wait", value, &ctl->wait_ms);
+		return ctl_parse_seconds("wait", value, &ctl->wait_ms);
 	case OPT_QUIET:
 		ctl->quiet = true;
 		return true;
@@ -178,9 +138,9 @@ take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
 	case OPT_FORMAT:
 		return parse_format(ctl, value, command);
 	case OPT_WIDTH:
-		return parse_pixels("width", value, &ctl->width_px);
+		return ctl_parse_pixels("width", value, &ctl->width_px);
 	case OPT_HEIGHT:
-		return parse_pixels("height", value, &ctl->height_px);
+		return ctl_parse_pixels("height", value, &ctl->height_px);
 	case OPT_FORCE:
 		ctl->force = true;
 		return true;
@@ -202,6 +162,12 @@ take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
 	case OPT_DTYPE:
 	case OPT_TASK:
 		return parse_input_option(ctl, id, value);
+	case OPT_PRIORITY:
+	case OPT_DEADLINE:
+	case OPT_REFUSE_LATE:
+	case OPT_CANCEL_ON_DISCONNECT:
+	case OPT_BUSY_TIMEOUT:
+		return parse_order_option(ctl, id, value);
 	case OPT_HELP:
 	case OPT_VERSION:
 		break;
@@ -275,6 +241,10 @@ check_model(const struct ctl *ctl, const char *command)
 		ctl_error("--width and --height belong together; --%s is "
 			  "missing",
 		    ctl->width_px == 0 ? "width" : "height");
+		return CTL_USAGE;
+	}
+	if (ctl->refuse_late && ctl->deadline_ms == 0) {
+		ctl_error("--refuse-late needs a --deadline to be late for");
 		return CTL_USAGE;
 	}
 	if (ctl->input.task == LATENTD_ENCODE &&

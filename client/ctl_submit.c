@@ -31,6 +31,9 @@ struct submit {
 	int64_t until_ms;
 	size_t done_n;
 	size_t failed_n;
+	int failed_status; /* what to exit with for these */
+	uint64_t position; /* of the last one that was accepted */
+	uint64_t wait_ms;
 };
 
 /* "portrait-1f0a39bc42": recognisable, unique, and a name for a file. */
@@ -72,6 +75,13 @@ fit_metadata(const struct submit *s, const char *path, struct input *input)
 	    path, bytes);
 }
 
+static void
+fail(struct submit *s, enum latentd_err err)
+{
+	s->failed_n++;
+	s->failed_status = ctl_job_failed(s->failed_status, err);
+}
+
 /* Returns false when the client has no room for it yet. */
 static bool
 push(struct submit *s, struct handed *h)
@@ -84,13 +94,13 @@ push(struct submit *s, struct handed *h)
 	h->ticket = 0;
 	if (input_open(h->path, &s->ctl->input, &input, &why) != LATENTD_OK) {
 		ctl_error("%s", why.text);
-		s->failed_n++;
+		fail(s, why.err);
 		return true;
 	}
 	if (!make_key(h->path, h->key)) {
 		ctl_error("no random number for a key");
 		input_close(&input);
-		s->failed_n++;
+		fail(s, LATENTD_ERR_INTERNAL);
 		return true;
 	}
 	fit_metadata(s, h->path, &input);
@@ -101,7 +111,7 @@ push(struct submit *s, struct handed *h)
 		return false;
 	if (err != LATENTD_OK) {
 		ctl_error("%s: %s", h->path, latentd_client_error(s->client));
-		s->failed_n++;
+		fail(s, err);
 	}
 	return true;
 }
@@ -123,12 +133,15 @@ wait_accepted(struct submit *s, const struct handed *h)
 		s->done_n++;
 		printf("%s\t%s\n", h->key, h->path);
 		fflush(stdout);
+		s->position = s->wait_ms = 0;
+		latentd_job_estimate(
+		    s->client, h->ticket, &s->position, &s->wait_ms);
 		return CTL_DONE;
 	}
 	ctl_error("%s: %s", h->path, latentd_client_error(s->client));
 	if (err == LATENTD_ERR_TIMEOUT)
 		return CTL_TIMEOUT;
-	s->failed_n++;
+	fail(s, err);
 	return CTL_DONE;
 }
 
@@ -157,6 +170,18 @@ submit_batch(struct submit *s, char **paths, size_t n, size_t *taken)
 	return status;
 }
 
+/* How long the last of them has to wait, where the daemon knows. */
+static void
+tell_estimate(const struct submit *s)
+{
+	if (s->done_n == 0 || s->wait_ms == 0)
+		return;
+	ctl_note(s->ctl, "%s behind %ju other%s, done in about %.1f s",
+	    s->done_n == 1 ? "it waits" : "the last one waits",
+	    (uintmax_t)s->position, s->position == 1 ? "" : "s",
+	    (double)s->wait_ms / 1000);
+}
+
 int
 ctl_submit(struct ctl *ctl)
 {
@@ -177,8 +202,9 @@ ctl_submit(struct ctl *ctl)
 		    submit_batch(s, ctl->args + at, ctl->args_n - at, &taken);
 	}
 	progress_end();
-	if (status == CTL_DONE && s->failed_n > 0)
-		status = CTL_FAILED;
+	tell_estimate(s);
+	if (status == CTL_DONE)
+		status = s->failed_status;
 	free(s);
 	return status;
 }

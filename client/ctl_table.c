@@ -49,4 +49,10 @@ const struct ctl_table_option ctl_table_options[] = {
     {"events", true, OPT_EVENTS, WATCH},
     {"once", false, OPT_ONCE, TOP},
     {"no-wait", false, OPT_NO_WAIT, DRAIN},
+    {"priority", true, OPT_PRIORITY, INPUTS},
+    {"deadline", true, OPT_DEADLINE, INPUTS},
+    {"refuse-late", false, OPT_REFUSE_LATE, INPUTS},
+    /* submit disconnects at once. */
+    {"cancel-on-disconnect", false, OPT_CANCEL_ON_DISCONNECT, DECODE | ENCODE},
+    {"busy-timeout", true, OPT_BUSY_TIMEOUT, INPUTS},
 };

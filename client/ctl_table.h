@@ -57,6 +57,11 @@ enum option_id {
 	OPT_EVENTS,
 	OPT_ONCE,
 	OPT_NO_WAIT,
+	OPT_PRIORITY,
+	OPT_DEADLINE,
+	OPT_REFUSE_LATE,
+	OPT_CANCEL_ON_DISCONNECT,
+	OPT_BUSY_TIMEOUT,
 };
 
 struct ctl_table_command {
@@ -74,7 +79,7 @@ struct ctl_table_option {
 };
 
 #define CTL_COMMANDS_N 15
-#define CTL_OPTIONS_N 26
+#define CTL_OPTIONS_N 31
 
 extern const struct ctl_table_command ctl_table_commands[CTL_COMMANDS_N];
 extern const struct ctl_table_option ctl_table_options[CTL_OPTIONS_N];

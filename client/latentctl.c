@@ -87,6 +87,16 @@ ctl_failed(struct latentd_client *client, enum latentd_err err)
 	return ctl_exit_of(err);
 }
 
+int
+ctl_job_failed(int status, enum latentd_err err)
+{
+	int of_this = err == LATENTD_ERR_EXPIRED ? CTL_TIMEOUT
+	    : err == LATENTD_ERR_BUSY            ? CTL_BUSY
+						 : CTL_FAILED;
+
+	return status == CTL_DONE || status == of_this ? of_this : CTL_FAILED;
+}
+
 /* A secret's file may end with a newline, as editors leave it. */
 static enum latentd_err
 read_secret(
@@ -163,6 +173,11 @@ ctl_request(const struct ctl *ctl, const struct input *input, const char *key,
 	    .height_px = ctl->height_px,
 	    .width_px = ctl->width_px,
 	    .key = key,
+	    .priority = ctl->priority,
+	    .deadline_ms = ctl->deadline_ms,
+	    .refuse_late = ctl->refuse_late,
+	    .cancel_on_disconnect = ctl->cancel_on_disconnect,
+	    .accept_timeout_ms = ctl->busy_timeout_ms,
 	};
 	if (ctl->input.task == LATENTD_ENCODE) {
 		request->output = LATENTD_OUT_LATENT;

@@ -16,6 +16,7 @@ static struct {
 	const char *what;
 	size_t total;
 	int64_t started_ms;
+	uint64_t left_ms; /* 0: not known */
 } line;
 
 void
@@ -27,12 +28,18 @@ progress_start(const char *what, size_t total, bool quiet)
 	line.started_ms = ctl_now_ms();
 }
 
+void
+progress_expect(uint64_t left_ms)
+{
+	line.left_ms = left_ms;
+}
+
 /* The last column stays empty: many terminals wrap there. */
 void
 progress_show(size_t done, size_t failed)
 {
 	int64_t elapsed_ms = ctl_now_ms() - line.started_ms;
-	char text[COLUMNS], more[32] = "";
+	char text[2 * COLUMNS], more[32] = "", left[48] = "";
 	double rate =
 	    elapsed_ms > 0 ? (double)done * 1000.0 / (double)elapsed_ms : 0.0;
 
@@ -40,9 +47,12 @@ progress_show(size_t done, size_t failed)
 		return;
 	if (failed > 0)
 		snprintf(more, sizeof(more), ", %zu failed", failed);
-	snprintf(text, sizeof(text), "%s %zu/%zu done%s, %.1f/s", line.what,
-	    done, line.total, more, rate);
-	fprintf(stderr, "\r%-*s", COLUMNS - 1, text);
+	if (line.left_ms > 0)
+		snprintf(left, sizeof(left), ", about %ju s left",
+		    (uintmax_t)(line.left_ms + 999) / 1000);
+	snprintf(text, sizeof(text), "%s %zu/%zu done%s, %.1f/s%s", line.what,
+	    done, line.total, more, rate, left);
+	fprintf(stderr, "\r%-*.*s", COLUMNS - 1, COLUMNS - 1, text);
 	fflush(stderr);
 	line.shown = true;
 }
