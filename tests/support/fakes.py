@@ -74,7 +74,10 @@ class Exchange:
 
     def tensor(self, change=None):
         """(bytes, shape, dtype) of the right reply; change(pixels) alters."""
-        n, _, height, width = self.request.shape
+        n, _, *frames, height, width = self.request.shape
+        if frames:
+            assert n == 1
+            n = (frames[0] - 1) * 4 + 1
         pixels = fake_pixels(self.request.body, n, height * 8, width * 8)
         pixels = change(pixels) if change else pixels
         return pixels.tobytes(), str(list(pixels.shape)), "uint8"
@@ -121,6 +124,16 @@ def held(gate):
 
     def step(exchange):
         gate.wait()
+        good(exchange)
+
+    return step
+
+
+def slow(seconds):
+    """Answer well, with that service time."""
+
+    def step(exchange):
+        threading.Event().wait(seconds)
         good(exchange)
 
     return step
