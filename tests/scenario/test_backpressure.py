@@ -126,7 +126,7 @@ def test_who_never_collects_stops_itself_and_nobody_else(
     try_submit(greedy, "k4").expect("BUSY", reason="producer_jobs")
     assert len(fake.requests) == 4 + 9 * 6
     # Collecting makes room again.
-    check(greedy.take("k0"))
+    check(greedy.take())
     try_submit(greedy, "k4").expect("BUSY", reason="producer_jobs")
     greedy.thank()
     submit(greedy, "k4")

@@ -9,7 +9,11 @@ import pytest
 
 import processes
 import wire
+from cutter import Cutter
 from fakes import held
+from files import write_latent
+from order import wait_ended
+from samples import latent
 
 
 def parse(stdout):
@@ -86,3 +90,35 @@ def test_push_time_measures(start_endpoint, start_daemon):
         processes.program("push_time"), daemon.url, 20, 128, check=0)
     assert re.match(rb"20 pushes of 128 KiB: median \d+ us, 90% ",
                     done.stdout)
+
+
+@pytest.mark.parametrize("options", [
+    (), ("--producer", "p"),
+    ("--producer", "p", "--deadline", "3600", "--priority", "high"),
+])
+def test_lost_connections_lose_and_double_nothing(
+        start_fake, start_daemon, latentctl, short_tmp, stack, options):
+    """Cut in the middle of replies and results, in front of them, and twice
+    in a row."""
+    jobs_n = 30
+    fake = start_fake()
+    url = f"tcp://127.0.0.1:{processes.free_port()}"
+    daemon = start_daemon({
+        **fake.section(parallel=2), "daemon": {"listen": url}})
+    cuts = [60, 20, 400, 8, 5000, 30000, 16, 70000, 9000, 25000]
+    cutter = stack.enter_context(Cutter(url, cuts))
+    paths = [
+        write_latent(short_tmp / f"z{i}.safetensors", latent(seed=i))
+        for i in range(jobs_n)
+    ]
+    out = short_tmp / "out"
+    latentctl(
+        None, "decode", *paths, "--model", "sd-v1", "--out", out, *options,
+        env={"LATENTD_URL": cutter.url}, check=0)
+    assert len(list(out.glob("*.png"))) == jobs_n
+    assert cutter.cut_n == len(cuts)
+    # Nothing was decoded twice, and nothing is left.
+    assert len(fake.requests) == jobs_n
+    assert len(wait_ended(daemon, jobs_n)) == jobs_n
+    whole = json_report(daemon)
+    assert whole["queue"]["jobs"] == whole["queue"]["result_bytes"] == 0
