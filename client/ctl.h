@@ -101,8 +101,8 @@ int ctl_failed(struct latentd_client *client, enum latentd_err err);
 /* ctl_exit_of(err): the exit status that fits an error of the library. */
 int ctl_exit_of(enum latentd_err err);
 
-/* ctl_job_failed(status, err): the exit status of a command, ${status} so far, that
- * has a job or file fail with ${err}. */
+/* ctl_job_failed(status, err): the exit status of a command, ${status} so far,
+ * one of whose jobs or files failed with ${err}. */
 int ctl_job_failed(int status, enum latentd_err err);
 
 /* ctl_request(ctl, input, key, request): what to do with ${input}. */
