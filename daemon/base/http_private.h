@@ -32,6 +32,13 @@ struct http_request {
 	bool in_handler; /* inside a callback of the owner's */
 	bool suspended;
 	void *user; /* the owner's */
+	bool dropped; /* http_drop() was called */
+	enum http_break break_how;
+	size_t break_after_bytes;
+	uint64_t stall_ms;
+	TAILQ_ENTRY(http_request) stall_link; /* while stalled */
+	bool stalled; /* suspended in the middle of its reply */
+	uint64_t stalled_until_ms; /* of the loop's clock; UINT64_MAX: never */
 	unsigned status; /* of response */
 	struct MHD_Response *response; /* made, not yet queued */
 };
@@ -62,8 +69,10 @@ struct http_server {
 	uv_poll_t poll;
 	uv_timer_t timer;
 	uv_timer_t deadline; /* of the first in ${exchanges} */
+	uv_timer_t stall; /* of the first to be over in ${stalled} */
 	unsigned handles_n; /* uv handles not closed yet */
 	struct http_request_list requests;
+	struct http_request_list stalled;
 	/* Connections that receive or send, by deadline. */
 	struct http_connection_list exchanges;
 	bool running; /* inside MHD_run() */
@@ -102,5 +111,20 @@ void http_request_on_completed(void *cls, struct MHD_Connection *connection,
 
 /* http_request_resume(request): end the suspension of its connection. */
 void http_request_resume(struct http_request *request);
+
+/*
+ * http_break_response(request, body, body_bytes, free_body, free_arg): a
+ * response that breaks off as http_break() has said; NULL without memory,
+ * ${body} then still the caller's.
+ * http_break_hangup(request): the peer of a stalled reply has hung up.
+ * http_break_forget(request): it is over, stalled or not.
+ * http_break_drain(server): end what is stalled.
+ */
+struct MHD_Response *http_break_response(struct http_request *request,
+    const void *body, size_t body_bytes, void (*free_body)(void *),
+    void *free_arg);
+void http_break_hangup(struct http_request *request);
+void http_break_forget(struct http_request *request);
+void http_break_drain(struct http_server *server);
 
 #endif

@@ -10,9 +10,11 @@
  */
 #include <assert.h>
 #include <ctype.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include "base/http_private.h"
 
@@ -35,17 +37,23 @@ free_nothing(void *arg)
 }
 
 static struct MHD_Response *
-response_make(const struct http_server *server, const char *const *headers,
+response_make(struct http_request *r, const char *const *headers,
     size_t headers_n, const void *body, size_t body_bytes,
     void (*free_body)(void *), void *free_arg)
 {
 	struct MHD_Response *response;
 	size_t i;
 
-	/* MHD only reads the body, but its prototype lacks the const. */
-	response = MHD_create_response_from_buffer_with_free_callback_cls(
-	    body_bytes, (void *)(uintptr_t)body,
-	    free_body != NULL ? free_body : free_nothing, free_arg);
+	if (r->break_how != HTTP_BREAK_NONE)
+		response = http_break_response(
+		    r, body, body_bytes, free_body, free_arg);
+	else
+		/* MHD only reads the body, but its prototype lacks the
+		 * const. */
+		response =
+		    MHD_create_response_from_buffer_with_free_callback_cls(
+			body_bytes, (void *)(uintptr_t)body,
+			free_body != NULL ? free_body : free_nothing, free_arg);
 	if (response == NULL) {
 		if (free_body != NULL)
 			free_body(free_arg);
@@ -54,7 +62,7 @@ response_make(const struct http_server *server, const char *const *headers,
 	for (i = 0; i < headers_n; i++)
 		MHD_add_response_header(
 		    response, headers[2 * i], headers[2 * i + 1]);
-	if (server->draining)
+	if (r->server->draining)
 		MHD_add_response_header(response, "Connection", "close");
 	return response;
 }
@@ -127,8 +135,8 @@ http_reply(struct http_request *r, unsigned status, const char *const *headers,
 	assert((r->delivered || r->in_handler) && !r->answered);
 	r->answered = true;
 	body_free(r);
-	response = response_make(r->server, headers, headers_n, body,
-	    body_bytes, free_body, free_arg);
+	response = response_make(
+	    r, headers, headers_n, body, body_bytes, free_body, free_arg);
 	if (r->in_handler) {
 		r->status = status;
 		r->response = response;
@@ -266,7 +274,7 @@ request_begin(struct http_server *server, struct MHD_Connection *connection,
 	if (r->answered && announced && bytes > 0 &&
 	    is_drained_in_vain(r, bytes))
 		return respond(r);
-	return MHD_YES;
+	return r->dropped ? MHD_NO : MHD_YES;
 }
 
 /* Make room for ${more} bytes of a body of unknown length, or refuse it. */
@@ -295,6 +303,8 @@ request_collect(struct http_request *r, const char *data, size_t *bytes)
 {
 	if (!r->answered)
 		body_grow(r, *bytes);
+	if (r->dropped)
+		return MHD_NO;
 	if (!r->answered) {
 		memcpy(r->body + r->body_bytes, data, *bytes);
 		r->body_bytes += *bytes;
@@ -371,6 +381,7 @@ http_request_on_completed(void *cls, struct MHD_Connection *connection,
 		    server->options.arg);
 	if (r->response != NULL)
 		MHD_destroy_response(r->response);
+	http_break_forget(r);
 	TAILQ_REMOVE(&server->requests, r, link);
 	free(r->body);
 	r->magic = 0;
@@ -419,6 +430,26 @@ void *
 http_user(const struct http_request *r)
 {
 	return r->user;
+}
+
+bool
+http_is_local(const struct http_request *r)
+{
+	const struct sockaddr *peer = MHD_get_connection_info(
+	    r->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)
+					  ->client_addr;
+	struct in6_addr any;
+
+	if (peer->sa_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)(const void *)peer)
+				 ->sin_addr.s_addr) >>
+		    24 ==
+		    IN_LOOPBACKNET;
+	if (peer->sa_family != AF_INET6)
+		return false;
+	any = ((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr;
+	return IN6_IS_ADDR_LOOPBACK(&any) ||
+	    (IN6_IS_ADDR_V4MAPPED(&any) && any.s6_addr[12] == IN_LOOPBACKNET);
 }
 
 struct query_walk {

@@ -215,7 +215,10 @@ on_disconnect(uv_poll_t *poll, int status, int events)
 		return;
 	}
 	c->waiting = NULL;
-	server->options.on_hangup(r, server->options.arg);
+	if (r->stalled)
+		http_break_hangup(r);
+	else if (server->options.on_hangup != NULL)
+		server->options.on_hangup(r, server->options.arg);
 }
 
 void
@@ -239,7 +242,7 @@ http_exchange_wait(
 	c->waiting = request;
 	/* It hung up before its request was whole: say so, later. */
 	if (!uv_is_active((uv_handle_t *)&c->poll) &&
-	    request->server->options.on_hangup != NULL)
+	    (request->stalled || request->server->options.on_hangup != NULL))
 		uv_poll_start(&c->poll, UV_DISCONNECT, on_disconnect);
 }
 
@@ -338,6 +341,7 @@ server_stop(struct http_server *server)
 	uv_close((uv_handle_t *)&server->poll, on_handle_closed);
 	uv_close((uv_handle_t *)&server->timer, on_handle_closed);
 	uv_close((uv_handle_t *)&server->deadline, on_handle_closed);
+	uv_close((uv_handle_t *)&server->stall, on_handle_closed);
 	TAILQ_FOREACH(r, &server->requests, link)
 	{
 		if (r->suspended)
@@ -374,6 +378,7 @@ http_server_drain(
 	fd = MHD_quiesce_daemon(server->mhd);
 	if (fd >= 0)
 		close(fd);
+	http_break_drain(server);
 	http_server_run_soon(server);
 }
 
@@ -395,10 +400,12 @@ server_watch(struct http_server *server, struct reason *why)
 		    "cannot watch the HTTP server's descriptor");
 	uv_timer_init(server->loop, &server->timer);
 	uv_timer_init(server->loop, &server->deadline);
+	uv_timer_init(server->loop, &server->stall);
 	server->poll.data = server;
 	server->timer.data = server;
 	server->deadline.data = server;
-	server->handles_n = 3;
+	server->stall.data = server;
+	server->handles_n = 4;
 	uv_poll_start(&server->poll, UV_READABLE, on_poll);
 	return LATENTD_OK;
 }
@@ -418,6 +425,7 @@ http_server_open(uv_loop_t *loop, const struct http_options *options,
 	server->loop = loop;
 	server->options = *options;
 	TAILQ_INIT(&server->requests);
+	TAILQ_INIT(&server->stalled);
 	TAILQ_INIT(&server->exchanges);
 	snprintf(server->too_large, sizeof(server->too_large),
 	    "{\"error\": \"the body is larger than %" PRIu64

@@ -124,6 +124,9 @@ void http_body_free(struct http_request *request);
 void http_set_user(struct http_request *request, void *user);
 void *http_user(const struct http_request *request);
 
+/* http_is_local(request): whether its peer's address is one of loopback. */
+bool http_is_local(const struct http_request *request);
+
 /*
  * http_query_each(request, each, arg): call ${each} for every decoded query
  * parameter in order (value NULL without '='), until it returns false.
@@ -144,5 +147,25 @@ void http_query_each(const struct http_request *request,
 void http_reply(struct http_request *request, unsigned status,
     const char *const *headers, size_t headers_n, const void *body,
     size_t body_bytes, void (*free_body)(void *), void *free_arg);
+
+/*
+ * What a server does wrong on purpose, to try its clients.
+ *
+ * http_break(request, how, after_bytes, stall_ms): have the reply that
+ * http_reply() will give break off when ${after_bytes} of its body are sent; a
+ * body that has no more than those is whole.  STALL sends the rest after
+ * ${stall_ms} (0: never), and ends when the peer hangs up or the server drains.
+ * http_drop(request): reset its connection instead of answering; counts as the
+ * answer, and may be called wherever http_reply() may.
+ */
+enum http_break {
+	HTTP_BREAK_NONE = 0,
+	HTTP_BREAK_END, /* the connection is closed in good order */
+	HTTP_BREAK_RESET, /* the peer gets RST */
+	HTTP_BREAK_STALL /* nothing more comes */
+};
+void http_break(struct http_request *request, enum http_break how,
+    size_t after_bytes, uint64_t stall_ms);
+void http_drop(struct http_request *request);
 
 #endif

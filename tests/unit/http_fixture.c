@@ -72,6 +72,25 @@ reply_echo(struct http_request *request)
 }
 
 static void
+reply_broken(struct http_request *request, const char *how)
+{
+	char *copy = malloc(BIG_BYTES);
+
+	memcpy(copy, fix.big, BIG_BYTES);
+	if (strcmp(how, "end") == 0)
+		http_break(request, HTTP_BREAK_END, BREAK_BYTES, 0);
+	else if (strcmp(how, "reset") == 0)
+		http_break(request, HTTP_BREAK_RESET, BREAK_BYTES, 0);
+	else if (strcmp(how, "stall") == 0)
+		http_break(request, HTTP_BREAK_STALL, BREAK_BYTES, 0);
+	else if (strcmp(how, "pause") == 0)
+		http_break(request, HTTP_BREAK_STALL, BREAK_BYTES, 20);
+	else
+		http_break(request, HTTP_BREAK_STALL, 0, 0);
+	http_reply(request, 200, NULL, 0, copy, BIG_BYTES, on_freed, copy);
+}
+
+static void
 on_request(struct http_request *request, void *arg)
 {
 	const char *path = http_path(request), *header;
@@ -84,6 +103,12 @@ on_request(struct http_request *request, void *arg)
 	} else if (strcmp(path, "/big") == 0) {
 		http_reply(
 		    request, 200, NULL, 0, fix.big, BIG_BYTES, NULL, NULL);
+	} else if (strncmp(path, "/break/", 7) == 0) {
+		reply_broken(request, path + 7);
+	} else if (strcmp(path, "/drop") == 0) {
+		http_drop(request);
+	} else if (strcmp(path, "/local") == 0) {
+		reply_text(request, 200, http_is_local(request) ? "yes" : "no");
 	} else if (strcmp(path, "/query") == 0) {
 		http_query_each(request, on_query, &listing);
 		reply_text(request, 200, listing.text);
@@ -125,11 +150,15 @@ on_order(uv_async_t *async)
 	int order = atomic_exchange(&fix.order, ORDER_NONE);
 
 	(void)async;
-	if (order == ORDER_ANSWER && fix.held != NULL) {
+	if ((order == ORDER_ANSWER || order == ORDER_DROP) &&
+	    fix.held != NULL) {
 		struct http_request *held = fix.held;
 
 		fix.held = NULL;
-		reply_echo(held);
+		if (order == ORDER_ANSWER)
+			reply_echo(held);
+		else
+			http_drop(held);
 	} else if (order == ORDER_DRAIN) {
 		http_server_drain(fix.server, on_drained, NULL);
 	} else if (order == ORDER_CLOSE) {

@@ -15,9 +15,10 @@
 
 #define PATIENCE_S 60
 #define MAX_BODY ((size_t)4 * 1024 * 1024)
+#define BREAK_BYTES ((size_t)100000)
 #define BIG_BYTES ((size_t)3 * 1024 * 1024)
 
-enum order { ORDER_NONE, ORDER_ANSWER, ORDER_DRAIN, ORDER_CLOSE };
+enum order { ORDER_NONE, ORDER_ANSWER, ORDER_DROP, ORDER_DRAIN, ORDER_CLOSE };
 
 /* One per process: Criterion gives every test its own. */
 extern struct fixture {
@@ -43,9 +44,11 @@ extern struct fixture {
 /*
  * server_start(): serve with fix.options, whose zeros mean defaults.  Answers:
  * "/big" BIG_BYTES bytes, "/query" the parameters up to "last", "/header" the
- * header X-Name with 404, "/later" when ordered, else "METHOD PATH bytes sum".
- * server_order(what): have the server's thread answer the held request, drain,
- * or close.
+ * header X-Name with 404, "/later" when ordered, "/local" whether the peer is,
+ * "/drop" with a reset, "/break/HOW" BIG_BYTES that end, reset, stall or pause
+ * after BREAK_BYTES, or stall at once, else "METHOD PATH bytes sum".
+ * server_order(what): have the server's thread answer or drop the held request,
+ * drain, or close.
  * server_finish(): close if nobody did, and check that it closed once.
  */
 void server_start(void);
