@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Slots and the service time.  Every turn is held for the same time, so the
- * turns that were granted first are due first: one list in that order and one
+ * Slots and the service time.  Most turns are held for the same time, so what
+ * is granted last is nearly always due last: one list in that order and one
  * timer on its head are enough.  The timer is a timerfd and not a uv timer,
  * because a slot that is held up to a millisecond too long or too short would
  * move the capacity that benchmarks measure against by percents.
@@ -50,6 +50,35 @@ turn_move(struct admission *a, struct turn *turn, enum turn_state to)
 	turn->state = to;
 }
 
+/* The time that a turn's slot is held when it would take ${ns}. */
+static uint64_t
+stretch(const struct turn *turn, uint64_t ns)
+{
+	if (turn->slowdown <= 1)
+		return ns;
+	return (uint64_t)((double)ns * turn->slowdown);
+}
+
+/* Serve a turn until ${due_ns}. */
+static void
+turn_serve(struct admission *a, struct turn *turn, uint64_t due_ns)
+{
+	struct turn *before;
+
+	turn_move(a, turn, TURN_SERVING);
+	turn->due_ns = due_ns;
+	for (before = TAILQ_PREV(turn, turn_list, link);
+	     before != NULL && before->due_ns > due_ns;
+	     before = TAILQ_PREV(before, turn_list, link)) {
+	}
+	/* It is the last of the list; put it where it belongs. */
+	TAILQ_REMOVE(&a->lists[TURN_SERVING], turn, link);
+	if (before != NULL)
+		TAILQ_INSERT_AFTER(&a->lists[TURN_SERVING], before, turn, link);
+	else
+		TAILQ_INSERT_HEAD(&a->lists[TURN_SERVING], turn, link);
+}
+
 static void
 timer_arm(const struct admission *a)
 {
@@ -93,8 +122,10 @@ turns_grant(struct admission *a)
 
 	while (!a->stopped && admission_active(a) < a->options.parallel &&
 	    (turn = TAILQ_FIRST(&a->lists[TURN_WAITING])) != NULL) {
-		turn->due_ns = uv_hrtime() + a->options.service_ms * 1000000u;
-		turn_move(a, turn, TURN_SERVING);
+		turn->granted_ns = uv_hrtime();
+		turn_serve(a, turn,
+		    turn->granted_ns +
+			stretch(turn, a->options.service_ms * 1000000u));
 		a->options.granted(turn, a->options.arg);
 		/* Without a service time it may be done already. */
 		turns_expire(a);
@@ -139,10 +170,28 @@ admission_enter(struct admission *a, struct turn *turn)
 }
 
 void
+admission_adjust(struct admission *a, unsigned parallel, uint64_t service_ms)
+{
+	assert(parallel > 0);
+	a->options.parallel = parallel;
+	a->options.service_ms = service_ms;
+	run(a);
+}
+
+void
 admission_computed(struct admission *a, struct turn *turn, bool hold)
 {
+	uint64_t due_ns;
+
 	assert(turn->state == TURN_SERVING || turn->state == TURN_LATE);
 	turn->computed = true;
+	/* Slow work: as if the rest of its time were work, too. */
+	if (hold && turn->slowdown > 1) {
+		due_ns = turn->granted_ns +
+		    stretch(turn, uv_hrtime() - turn->granted_ns);
+		if (due_ns > turn->due_ns)
+			turn_serve(a, turn, due_ns);
+	}
 	if (turn->state == TURN_LATE || !hold)
 		turn_release(a, turn);
 	run(a);

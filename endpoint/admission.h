@@ -26,12 +26,15 @@ enum turn_state {
 	TURN_STATES
 };
 
-/* One request's turn; the members are admission.c's own. */
+/* One request's turn; the members are admission.c's own but for the last. */
 struct turn {
 	TAILQ_ENTRY(turn) link;
 	enum turn_state state;
 	bool computed;
+	uint64_t granted_ns;
 	uint64_t due_ns;
+	double slowdown; /* the owner's: service time and work take so many
+			  * times as long; 0 means 1 */
 };
 
 struct admission_options {
@@ -54,6 +57,11 @@ enum latentd_err admission_open(uv_loop_t *loop,
 /* admission_close(a): free it; no turn may be in.  Its handle is closed when
  * the loop turns. */
 void admission_close(struct admission *a);
+
+/* admission_adjust(a, parallel, service_ms): so many slots from now on, and so
+ * long a service time for who gets one from now on. */
+void admission_adjust(
+    struct admission *a, unsigned parallel, uint64_t service_ms);
 
 /* admission_enter(a, turn): queue a turn (TURN_OUT) for a slot.  It may be
  * granted, even released, before the call returns. */

@@ -12,6 +12,7 @@
 #include "compute.h"
 #include "frame.h"
 #include "image.h"
+#include "misfit.h"
 #include "tensor.h"
 #include "video.h"
 
@@ -153,16 +154,34 @@ reply_video(struct compute *c, const struct remote_expect *expect,
 	return err;
 }
 
+/* What is asked for; with a misfit, what of a larger latent would be. */
 static enum latentd_err
-decode(struct compute *c, const void *latent, struct remote_expect *expect)
+decode_expect(struct compute *c, const void *latent, void **grown,
+    struct remote_expect *expect)
 {
-	struct preview p;
 	enum latentd_err err;
 
 	err = remote_expect(&c->req, NULL, expect, &c->why);
+	if (err != LATENTD_OK || !c->misfit)
+		return err;
+	err = misfit_tensor(&c->req, &expect->geo, latent, grown, &c->why);
 	if (err != LATENTD_OK)
 		return err;
-	err = codec_project(&c->req, &expect->geo, latent, &p, &c->why);
+	return remote_expect(&c->req, NULL, expect, &c->why);
+}
+
+static enum latentd_err
+decode(struct compute *c, const void *latent, struct remote_expect *expect)
+{
+	void *grown = NULL;
+	struct preview p;
+	enum latentd_err err;
+
+	err = decode_expect(c, latent, &grown, expect);
+	if (err == LATENTD_OK)
+		err = codec_project(&c->req, &expect->geo,
+		    grown != NULL ? grown : latent, &p, &c->why);
+	free(grown);
 	if (err != LATENTD_OK)
 		return err;
 	if (expect->type == REMOTE_TEXT)
@@ -190,18 +209,25 @@ shrink_file(struct compute *c, const void *file, size_t bytes,
 	err = image_parse(file, bytes, &info, &c->why);
 	if (err != LATENTD_OK)
 		return err;
+	if (c->misfit)
+		info.height_px += c->req.model->spatial;
 	err = remote_expect(&c->req, &info, expect, &c->why);
 	if (err != LATENTD_OK)
 		return err;
 	err = picture_read(file, bytes, &picture, &c->why);
 	if (err != LATENTD_OK)
 		return err;
+	if (c->misfit)
+		err = misfit_picture(&c->req, &picture, &c->why);
+	if (err != LATENTD_OK)
+		goto free_picture;
 	if (picture.width == info.width_px && picture.height == info.height_px)
 		err =
 		    frame_shrink_picture(&picture, &expect->tensor, p, &c->why);
 	else
 		err = reason_set(&c->why, LATENTD_ERR_IMAGE,
 		    "the file contradicts itself about its size");
+free_picture:
 	free(picture.rgb);
 	return err;
 }
@@ -211,16 +237,23 @@ shrink_tensor(struct compute *c, const void *data, struct remote_expect *expect,
     struct preview *p)
 {
 	struct geometry geo;
+	void *grown = NULL;
 	enum latentd_err err;
 
 	err = remote_expect(&c->req, NULL, expect, &c->why);
-	if (err != LATENTD_OK)
-		return err;
-	err = remote_encode_batch(c->req.model, &c->req.tensor, &geo, &c->why);
-	if (err != LATENTD_OK)
-		return err;
-	return frame_shrink_tensor(
-	    &c->req, &geo, data, &expect->tensor, p, &c->why);
+	if (err == LATENTD_OK && c->misfit) {
+		err = misfit_tensor(&c->req, NULL, data, &grown, &c->why);
+		if (err == LATENTD_OK)
+			err = remote_expect(&c->req, NULL, expect, &c->why);
+	}
+	if (err == LATENTD_OK)
+		err = remote_encode_batch(
+		    c->req.model, &c->req.tensor, &geo, &c->why);
+	if (err == LATENTD_OK)
+		err = frame_shrink_tensor(&c->req, &geo,
+		    grown != NULL ? grown : data, &expect->tensor, p, &c->why);
+	free(grown);
+	return err;
 }
 
 static enum latentd_err

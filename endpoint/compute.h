@@ -2,6 +2,7 @@
 #ifndef ENDPOINT_COMPUTE_H
 #define ENDPOINT_COMPUTE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,7 @@ struct compute {
 	const void *body;
 	size_t body_bytes;
 	unsigned fps; /* of mp4 */
+	bool misfit; /* reply with another size than asked for */
 	/* Set by compute_run(). */
 	struct reason why; /* err OK, or why there is no reply */
 	struct blob reply; /* the caller's */

@@ -4,6 +4,7 @@
  * count, signals), runs the loop until the server has stopped, and says how it
  * went.  Exit status: 0, 1 for a failure, 2 for a wrong command line.
  */
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,5 +138,6 @@ main(int argc, char **argv)
 	}
 	log_open("latentd-endpoint",
 	    options.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	log_debug("seed %" PRIu64, options.faults.seed);
 	return serve(&options);
 }

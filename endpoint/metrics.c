@@ -11,7 +11,7 @@
 #include "metrics.h"
 
 static const unsigned statuses[METRICS_STATUSES] = {
-    200, 400, 401, 404, 405, 413, 500, 503};
+    200, 400, 401, 403, 404, 405, 413, 429, 500, 502, 503, 504};
 
 void
 metrics_count_reply(struct metrics *m, unsigned status)
@@ -19,9 +19,12 @@ metrics_count_reply(struct metrics *m, unsigned status)
 	size_t i;
 
 	for (i = 0; i < METRICS_STATUSES; i++) {
-		if (statuses[i] == status)
+		if (statuses[i] == status) {
 			m->replies_n[i]++;
+			return;
+		}
 	}
+	m->replies_other_n++;
 }
 
 struct page {
@@ -61,6 +64,21 @@ add_value(struct page *page, const char *name, const char *type,
 	add(page, "%s %" PRIu64 "\n", name, value);
 }
 
+static void
+add_faults(struct page *page, const struct metrics *m)
+{
+	static const char name[] = "latentd_endpoint_faults_total";
+	size_t i;
+
+	add_head(page, name, "counter", "What was done wrong on purpose.");
+	for (i = 0; i < FAULTS; i++)
+		add(page, "%s{fault=\"%s\"} %" PRIu64 "\n", name,
+		    faults_name((enum fault)i), m->faults_n[i]);
+	add(page, "%s{fault=\"slow\"} %" PRIu64 "\n", name, m->slow_n);
+	add(page, "%s{fault=\"cold\"} %" PRIu64 "\n", name, m->cold_n);
+	add(page, "%s{fault=\"down\"} %" PRIu64 "\n", name, m->down_n);
+}
+
 size_t
 metrics_format(const struct metrics *m, char text[METRICS_TEXT_BYTES])
 {
@@ -78,6 +96,10 @@ metrics_format(const struct metrics *m, char text[METRICS_TEXT_BYTES])
 		    "latentd_endpoint_replies_total{status=\"%u\"} %" PRIu64
 		    "\n",
 		    statuses[i], m->replies_n[i]);
+	add(&page,
+	    "latentd_endpoint_replies_total{status=\"other\"} %" PRIu64 "\n",
+	    m->replies_other_n);
+	add_faults(&page, m);
 	add_value(&page, "latentd_endpoint_request_bytes_total", "counter",
 	    "Bytes of decode and encode requests' bodies.", m->request_bytes);
 	add_value(&page, "latentd_endpoint_reply_bytes_total", "counter",

@@ -5,8 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define METRICS_STATUSES 8
-#define METRICS_TEXT_BYTES 4096
+#include "faults.h"
+
+#define METRICS_STATUSES 12
+#define METRICS_TEXT_BYTES 6144
 
 /* What is counted since the start; loop thread.  Zero it first. */
 struct metrics {
@@ -16,6 +18,11 @@ struct metrics {
 	uint64_t compute_ns;
 	uint64_t cache_hits_n;
 	uint64_t cache_misses_n;
+	uint64_t replies_other_n; /* of other statuses */
+	uint64_t faults_n[FAULTS]; /* done on purpose */
+	uint64_t slow_n;
+	uint64_t cold_n; /* refused because of the cold */
+	uint64_t down_n; /* reset because it is down */
 	/* As it is now. */
 	size_t active_n;
 	size_t waiting_n;

@@ -4,12 +4,12 @@
  * nearest name to a mistyped one can be offered.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "nearest.h"
+#include "number.h"
 #include "options.h"
 
 #define MIB (UINT64_C(1024) * 1024)
@@ -38,6 +38,37 @@ static const char usage[] =
     "  --verbose            log every request\n"
     "  --help, --version\n"
     "\n"
+    "To try what clients make of a bad endpoint; P is a probability, 0 to 1,\n"
+    "drawn for each decode or encode:\n"
+    "\n"
+    "  --seed N             the same seed and order of requests give the same\n"
+    "                       faults (1)\n"
+    "  --drop-rate P        reset the connection before or amid the reply\n"
+    "  --fail-rate P[:STATUS]\n"
+    "                       answer with STATUS (500) at once; may be repeated\n"
+    "                       with other statuses\n"
+    "  --retry-after S      say Retry-After: S with 429 and 503\n"
+    "  --oom-rate P         answer 400 and \"CUDA out of memory\"\n"
+    "  --stall-rate P       stop after the reply's headers or half its body\n"
+    "  --stall-ms N         for so long (0: until the peer gives up)\n"
+    "  --truncate-rate P    close before the reply is whole\n"
+    "  --garbage-rate P     noise under the right headers\n"
+    "  --wrong-size-rate P  a good reply of another size than asked for\n"
+    "  --slow-rate P:FACTOR FACTOR times the service time\n"
+    "  --cold-ms N          answer 503 for so long after the start, as while\n"
+    "                       scaling up from zero; a request with\n"
+    "                       X-Scale-Up-Timeout: SECONDS waits instead\n"
+    "  --die-after N        exit without a reply at the Nth request (0: never)\n"
+    "  --control            change all that, --parallel and --service-ms while\n"
+    "                       it runs: POST /control?NAME=VALUE&..., also cold=1\n"
+    "                       (begin --cold-ms again) and down=1 (reset every\n"
+    "                       request until down=0).  GET /control: settings and\n"
+    "                       counters as JSON.  From this machine only\n"
+    "\n"
+    "A request has one fault at most, in this order: drop, fail (statuses as\n"
+    "first mentioned), oom, stall, truncate, garbage, wrong-size.  Slowness\n"
+    "comes beside them.\n"
+    "\n"
     "POST /sd-v1 /sdxl /flux /hunyuan-video decode, /encode/MODEL encodes;\n"
     "GET / and /health say Ok, GET /metrics counts for Prometheus.  Prints\n"
     "\"listening on http://HOST:PORT\" when it serves.  SIGTERM and SIGINT\n"
@@ -48,25 +79,6 @@ const char *
 options_usage(void)
 {
 	return usage;
-}
-
-static enum latentd_err
-read_number(const char *name, const char *value, uint64_t min, uint64_t max,
-    uint64_t *number, struct reason *why)
-{
-	unsigned long long n;
-	char *end;
-
-	errno = 0;
-	n = strtoull(value, &end, 10);
-	if (errno != 0 || end == value || *end != '\0' || value[0] == '-' ||
-	    n < min || n > max)
-		return reason_set(why, LATENTD_ERR_INVALID,
-		    "%s is \"%s\", must be a number from %" PRIu64
-		    " to %" PRIu64,
-		    name, value, min, max);
-	*number = n;
-	return LATENTD_OK;
 }
 
 static enum latentd_err
@@ -82,7 +94,7 @@ set_parallel(struct options *o, const char *value, struct reason *why)
 {
 	uint64_t n = o->parallel;
 	enum latentd_err err =
-	    read_number("--parallel", value, 1, 1024, &n, why);
+	    number_read("--parallel", value, 1, 1024, &n, why);
 
 	o->parallel = (unsigned)n;
 	return err;
@@ -91,7 +103,7 @@ set_parallel(struct options *o, const char *value, struct reason *why)
 static enum latentd_err
 set_service_ms(struct options *o, const char *value, struct reason *why)
 {
-	return read_number(
+	return number_read(
 	    "--service-ms", value, 0, 3600000, &o->service_ms, why);
 }
 
@@ -99,7 +111,7 @@ static enum latentd_err
 set_max_body(struct options *o, const char *value, struct reason *why)
 {
 	uint64_t n = o->max_body_bytes / MIB;
-	enum latentd_err err = read_number(
+	enum latentd_err err = number_read(
 	    "--max-body-mib", value, 1, LATENTD_MAX_BODY_BYTES / MIB, &n, why);
 
 	o->max_body_bytes = n * MIB;
@@ -111,7 +123,7 @@ set_cache(struct options *o, const char *value, struct reason *why)
 {
 	uint64_t n = o->cache_bytes / MIB;
 	enum latentd_err err =
-	    read_number("--cache-mib", value, 0, 1048576, &n, why);
+	    number_read("--cache-mib", value, 0, 1048576, &n, why);
 
 	o->cache_bytes = (size_t)(n * MIB);
 	return err;
@@ -121,7 +133,7 @@ static enum latentd_err
 set_fps(struct options *o, const char *value, struct reason *why)
 {
 	uint64_t n = o->fps;
-	enum latentd_err err = read_number("--fps", value, 1, 240, &n, why);
+	enum latentd_err err = number_read("--fps", value, 1, 240, &n, why);
 
 	o->fps = (unsigned)n;
 	return err;
@@ -182,6 +194,15 @@ set_verbose(struct options *o, const char *value, struct reason *why)
 }
 
 static enum latentd_err
+set_control(struct options *o, const char *value, struct reason *why)
+{
+	(void)value;
+	(void)why;
+	o->control = true;
+	return LATENTD_OK;
+}
+
+static enum latentd_err
 set_help(struct options *o, const char *value, struct reason *why)
 {
 	(void)value;
@@ -202,6 +223,7 @@ set_version(struct options *o, const char *value, struct reason *why)
 static const struct option_row {
 	const char *name;
 	bool has_value;
+	/* NULL: faults_set() knows it. */
 	enum latentd_err (*set)(
 	    struct options *o, const char *value, struct reason *why);
 } rows[] = {
@@ -213,6 +235,20 @@ static const struct option_row {
     {"--max-body-mib", true, set_max_body},
     {"--cache-mib", true, set_cache},
     {"--fps", true, set_fps},
+    {"--seed", true, NULL},
+    {"--fail-rate", true, NULL},
+    {"--retry-after", true, NULL},
+    {"--cold-ms", true, NULL},
+    {"--drop-rate", true, NULL},
+    {"--truncate-rate", true, NULL},
+    {"--garbage-rate", true, NULL},
+    {"--wrong-size-rate", true, NULL},
+    {"--stall-rate", true, NULL},
+    {"--stall-ms", true, NULL},
+    {"--slow-rate", true, NULL},
+    {"--oom-rate", true, NULL},
+    {"--die-after", true, NULL},
+    {"--control", false, set_control},
     {"--verbose", false, set_verbose},
     {"--help", false, set_help},
     {"--version", false, set_version},
@@ -267,6 +303,7 @@ options_parse(int argc, char **argv, struct options *o, struct reason *why)
 	    .max_body_bytes = 256 * MIB,
 	    .fps = 15,
 	};
+	faults_init(&o->faults);
 	for (i = 1; i < argc; i++) {
 		row = row_find(argv[i], &value);
 		if (row == NULL)
@@ -279,7 +316,9 @@ options_parse(int argc, char **argv, struct options *o, struct reason *why)
 			    "%s needs a value", row->name);
 		if (row->has_value && value == NULL)
 			value = argv[i];
-		err = row->set(o, value, why);
+		err = row->set != NULL
+		    ? row->set(o, value, why)
+		    : faults_set(&o->faults, row->name, value, why);
 		if (err != LATENTD_OK)
 			return err;
 	}

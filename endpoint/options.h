@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "faults.h"
 #include "latentd/errors.h"
 #include "reason.h"
 
@@ -20,6 +21,8 @@ struct options {
 	size_t cache_bytes;
 	unsigned fps;
 	char token[OPTIONS_TOKEN_BYTES]; /* "": none */
+	struct faults faults;
+	bool control;
 	bool verbose;
 	bool help;
 	bool version;

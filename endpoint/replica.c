@@ -28,6 +28,8 @@ struct exchange {
 	struct reply *reply;
 	uv_work_t work;
 	bool computing;
+	bool doomed; /* to be reset as soon as it is not computing */
+	struct fate fate;
 	char *key; /* the cache key's head */
 	size_t key_bytes;
 	uint64_t arrived_ns;
@@ -85,6 +87,14 @@ exchange_free(struct exchange *ex)
 }
 
 static void
+exchange_drop(struct exchange *ex)
+{
+	ex->replica->options.metrics->down_n++;
+	http_drop(ex->http);
+	exchange_free(ex);
+}
+
+static void
 exchange_fail(struct exchange *ex, const struct reason *why)
 {
 	const unsigned status = reply_status(why->err);
@@ -114,12 +124,18 @@ on_released(struct turn *turn, void *arg)
 	struct exchange *ex = (struct exchange *)turn;
 
 	(void)arg;
+	if (ex->doomed) {
+		exchange_drop(ex);
+		return;
+	}
 	if (ex->reply == NULL) {
 		exchange_fail(ex, &ex->compute.why);
 		return;
 	}
 	exchange_log(ex);
-	reply_send(ex->reply, ex->http, ex->replica->options.metrics);
+	ex->replica->options.metrics->slow_n += ex->fate.slowdown > 1;
+	reply_send(
+	    ex->reply, ex->http, ex->replica->options.metrics, &ex->fate);
 	exchange_free(ex);
 }
 
@@ -146,7 +162,7 @@ exchange_take_outcome(struct exchange *ex)
 	if (ex->reply == NULL) {
 		reason_set(&ex->compute.why, LATENTD_ERR_MEMORY,
 		    "not enough memory for the reply; try again later");
-	} else if (ex->key != NULL) {
+	} else if (ex->key != NULL && !ex->compute.misfit) {
 		key = key_of(ex);
 		cache_add(replica->cache, &key, ex->reply);
 	}
@@ -163,8 +179,8 @@ on_work_done(uv_work_t *work, int status)
 	replica->computing_n--;
 	exchange_take_outcome(ex);
 	if (!replica->stopping)
-		admission_computed(
-		    replica->admission, &ex->turn, ex->reply != NULL);
+		admission_computed(replica->admission, &ex->turn,
+		    ex->reply != NULL && !ex->doomed);
 	else if (replica->computing_n == 0)
 		replica->stopped(replica->stopped_arg);
 }
@@ -178,7 +194,7 @@ on_granted(struct turn *turn, void *arg)
 	struct cache_key key;
 
 	ex->granted_ns = uv_hrtime();
-	if (ex->key != NULL) {
+	if (ex->key != NULL && !ex->compute.misfit) {
 		key = key_of(ex);
 		ex->reply = cache_find(replica->cache, &key);
 		metrics->cache_hits_n += ex->reply != NULL;
@@ -241,7 +257,7 @@ exchange_parse(struct exchange *ex, enum latentd_task task,
 
 void
 replica_serve(struct replica *replica, struct http_request *http,
-    enum latentd_task task, const struct model *model)
+    enum latentd_task task, const struct model *model, const struct fate *fate)
 {
 	struct exchange *ex = calloc(1, sizeof(*ex));
 	struct reason why;
@@ -255,6 +271,9 @@ replica_serve(struct replica *replica, struct http_request *http,
 	}
 	ex->replica = replica;
 	ex->http = http;
+	ex->fate = *fate;
+	ex->turn.slowdown = fate->slowdown;
+	ex->compute.misfit = fate->fault == FAULT_WRONG_SIZE;
 	ex->compute.fps = replica->options.fps;
 	ex->compute.body = http_body(http, &ex->compute.body_bytes);
 	ex->arrived_ns = uv_hrtime();
@@ -280,6 +299,42 @@ replica_gone(struct replica *replica, struct http_request *http)
 		return;
 	assert(!ex->computing);
 	exchange_free(ex);
+}
+
+void
+replica_adjust(struct replica *replica, unsigned parallel, uint64_t service_ms)
+{
+	admission_adjust(replica->admission, parallel, service_ms);
+}
+
+/* The latest that is not doomed: who waits comes before who is served, so that
+ * nobody is granted the slot of one that was reset. */
+static struct exchange *
+latest(struct replica *replica)
+{
+	struct exchange *ex;
+
+	TAILQ_FOREACH_REVERSE(ex, &replica->exchanges, exchange_list, link)
+	{
+		if (!ex->doomed)
+			break;
+	}
+	return ex;
+}
+
+void
+replica_drop(struct replica *replica)
+{
+	struct exchange *ex;
+
+	/* Leaving may release others, so begin anew each time. */
+	while ((ex = latest(replica)) != NULL) {
+		ex->doomed = true;
+		if (ex->computing)
+			continue;
+		admission_leave(replica->admission, &ex->turn);
+		exchange_drop(ex);
+	}
 }
 
 void

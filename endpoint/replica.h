@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "base/http_uv.h"
+#include "faults.h"
 #include "metrics.h"
 #include "model.h"
 
@@ -29,10 +30,19 @@ enum latentd_err replica_open(uv_loop_t *loop,
     const struct replica_options *options, struct replica **replica,
     struct reason *why);
 
-/* replica_serve(replica, http, task, model): answer ${http} in its turn, with
- * 400 at once where its parameters are wrong. */
+/* replica_serve(replica, http, task, model, fate): answer ${http} in its turn,
+ * as ${fate} has it; with 400 at once where its parameters are wrong. */
 void replica_serve(struct replica *replica, struct http_request *http,
-    enum latentd_task task, const struct model *model);
+    enum latentd_task task, const struct model *model, const struct fate *fate);
+
+/* replica_adjust(replica, parallel, service_ms): for requests that begin from
+ * now on. */
+void replica_adjust(
+    struct replica *replica, unsigned parallel, uint64_t service_ms);
+
+/* replica_drop(replica): reset everything that waits or is served; what a
+ * worker computes, when it is done. */
+void replica_drop(struct replica *replica);
 
 /* replica_gone(replica, http): ${http} is gone unanswered; forget it.  Only
  * after replica_stop() has called back. */

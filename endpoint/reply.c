@@ -49,18 +49,49 @@ on_sent(void *arg)
 	reply_drop(arg);
 }
 
+/* Have the reply break off, if that is its fate. */
+static void
+reply_break(struct http_request *http, const struct fate *fate, size_t bytes)
+{
+	if (fate->fault == FAULT_DROP)
+		http_break(http, HTTP_BREAK_RESET, bytes / 2, 0);
+	else if (fate->fault == FAULT_STALL)
+		http_break(http, HTTP_BREAK_STALL, fate->midway ? bytes / 2 : 0,
+		    fate->stall_ms);
+	else if (fate->fault == FAULT_TRUNCATE && bytes > 0)
+		http_break(http, HTTP_BREAK_END, fate->noise % bytes, 0);
+}
+
 void
-reply_send(
-    struct reply *reply, struct http_request *http, struct metrics *metrics)
+reply_send(struct reply *reply, struct http_request *http,
+    struct metrics *metrics, const struct fate *fate)
 {
 	const char *const headers[] = {"Content-Type", reply->type, "shape",
 	    reply->shape, "dtype", reply->dtype};
+	const size_t headers_n = reply->dtype != NULL ? 3 : 1;
+	const size_t bytes = reply->body.bytes;
+	unsigned char *noise = NULL;
+	struct reason why;
 
+	if (fate->fault == FAULT_GARBAGE && (noise = malloc(bytes)) == NULL) {
+		reason_set(&why, LATENTD_ERR_MEMORY, "not enough memory");
+		reply_error(http, metrics, 503, NULL, NULL, &why);
+		return;
+	}
+	if (fate->fault < FAULTS)
+		metrics->faults_n[fate->fault]++;
 	metrics_count_reply(metrics, 200);
-	metrics->reply_bytes += reply->body.bytes;
+	metrics->reply_bytes += bytes;
+	reply_break(http, fate, bytes);
+	if (noise != NULL) {
+		faults_noise(fate->noise, noise, bytes);
+		http_reply(
+		    http, 200, headers, headers_n, noise, bytes, free, noise);
+		return;
+	}
 	reply_hold(reply);
-	http_reply(http, 200, headers, reply->dtype != NULL ? 3 : 1,
-	    reply->body.data, reply->body.bytes, on_sent, reply);
+	http_reply(http, 200, headers, headers_n, reply->body.data, bytes,
+	    on_sent, reply);
 }
 
 unsigned

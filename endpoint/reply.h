@@ -4,6 +4,7 @@
 
 #include "base/http_uv.h"
 #include "compute.h"
+#include "faults.h"
 #include "metrics.h"
 #include "tensor.h"
 
@@ -26,10 +27,10 @@ struct reply *reply_create(struct compute *c);
 struct reply *reply_hold(struct reply *reply);
 void reply_drop(struct reply *reply);
 
-/* reply_send(reply, http, metrics): answer ${http} with 200 and ${reply}, which
- * is held until it has left. */
-void reply_send(
-    struct reply *reply, struct http_request *http, struct metrics *metrics);
+/* reply_send(reply, http, metrics, fate): answer ${http} with 200 and ${reply},
+ * which is held until it has left, spoiled as ${fate} has it. */
+void reply_send(struct reply *reply, struct http_request *http,
+    struct metrics *metrics, const struct fate *fate);
 
 /*
  * reply_error(http, metrics, status, name, value, why): answer

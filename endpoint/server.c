@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Routes.  A request is checked here for path, token and method; what decodes
- * or encodes goes on to the replica, everything else is answered at once.
+ * or encodes goes on to the gate and from there to the replica, everything else
+ * is answered at once.
  *
  * Stopping has three steps, each of which may be skipped to by a second call
  * or by the timer: drain (everything that came in is answered), stop the
@@ -14,11 +15,12 @@
 
 #include "base/http_uv.h"
 #include "base/log.h"
-#include "factors.h"
+#include "gate.h"
 #include "metrics.h"
 #include "model.h"
 #include "replica.h"
 #include "reply.h"
+#include "route.h"
 #include "server.h"
 
 #define SERVER_MAGIC 0x65737276u
@@ -30,6 +32,7 @@ struct server {
 	const struct options *options;
 	struct metrics metrics;
 	struct replica *replica;
+	struct gate *gate;
 	struct http_server *http;
 	uv_timer_t timer; /* bounds the drain */
 	bool draining;
@@ -125,35 +128,13 @@ serve_metrics(struct server *server, struct http_request *http)
 	reply_text(http, &server->metrics, text, bytes);
 }
 
-/* The model and task of a path, if it has them. */
-static const struct model *
-route_find(const char *path, enum latentd_task *task)
-{
-	static const char encode[] = "/encode/";
-	const struct model *model;
-
-	*task = LATENTD_DECODE;
-	if (strncmp(path, encode, sizeof(encode) - 1) == 0) {
-		*task = LATENTD_ENCODE;
-		path += sizeof(encode) - 2;
-	}
-	if (path[0] != '/')
-		return NULL;
-	model = model_find(path + 1, strlen(path + 1));
-	if (model == NULL || factors_find(model->name) == NULL)
-		return NULL;
-	return model;
-}
-
 static void
 serve_model(struct server *server, struct http_request *http)
 {
-	const struct model *model;
 	enum latentd_task task;
 	struct reason why;
 
-	model = route_find(http_path(http), &task);
-	if (model == NULL) {
+	if (route_find(http_path(http), &task) == NULL) {
 		refuse_path(server, http);
 	} else if (strcmp(http_method(http), "POST") != 0) {
 		refuse_method(server, http, "POST");
@@ -162,8 +143,46 @@ serve_model(struct server *server, struct http_request *http)
 		    "this endpoint is shutting down");
 		reply_error(http, &server->metrics, 503, NULL, NULL, &why);
 	} else {
-		replica_serve(server->replica, http, task, model);
+		gate_serve(server->gate, http);
 	}
+}
+
+static void
+serve_health(struct server *server, struct http_request *http)
+{
+	struct reason why;
+
+	if (gate_is_serving(server->gate)) {
+		reply_text(http, &server->metrics, "Ok", 2);
+		return;
+	}
+	reason_set(&why, LATENTD_ERR_STOPPING, "503 Service Unavailable");
+	reply_error(http, &server->metrics, 503, NULL, NULL, &why);
+}
+
+static void
+serve_control(struct server *server, struct http_request *http)
+{
+	if (is_read(http) || strcmp(http_method(http), "POST") == 0)
+		gate_control(server->gate, http);
+	else
+		refuse_method(server, http, "GET, HEAD, POST");
+}
+
+static void
+on_headers(struct http_request *http, void *arg)
+{
+	struct server *server = arg;
+
+	gate_arrive(server->gate, http);
+}
+
+static void
+on_end(void *user, bool whole, void *arg)
+{
+	(void)arg;
+	(void)whole;
+	gate_leave(user);
 }
 
 static void
@@ -174,6 +193,8 @@ on_request(struct http_request *http, void *arg)
 	const bool health =
 	    strcmp(path, "/") == 0 || strcmp(path, "/health") == 0;
 	const bool metrics = strcmp(path, "/metrics") == 0;
+	const bool control =
+	    server->options->control && strcmp(path, "/control") == 0;
 
 	assert(server->magic == SERVER_MAGIC);
 	if (!health && !authorized(server, http))
@@ -181,7 +202,9 @@ on_request(struct http_request *http, void *arg)
 	else if ((health || metrics) && !is_read(http))
 		refuse_method(server, http, "GET, HEAD");
 	else if (health)
-		reply_text(http, &server->metrics, "Ok", 2);
+		serve_health(server, http);
+	else if (control)
+		serve_control(server, http);
 	else if (metrics)
 		serve_metrics(server, http);
 	else
@@ -194,19 +217,37 @@ on_gone(struct http_request *http, void *arg)
 	struct server *server = arg;
 
 	replica_gone(server->replica, http);
+	gate_gone(server->gate, http);
 }
 
 /* ---- opening and closing ---- */
+
+static void on_gate_closed(void *arg);
 
 static void
 part_closed(struct server *server)
 {
 	if (--server->closing_n > 0)
 		return;
+	if (server->gate != NULL) {
+		/* Its requests are gone only now. */
+		gate_close(server->gate, on_gate_closed, server);
+		return;
+	}
 	replica_close(server->replica);
 	server->stopped(server->stopped_arg);
 	server->magic = 0;
 	free(server);
+}
+
+static void
+on_gate_closed(void *arg)
+{
+	struct server *server = arg;
+
+	server->gate = NULL;
+	server->closing_n = 1;
+	part_closed(server);
 }
 
 static void
@@ -273,6 +314,7 @@ server_stop(struct server *server, void (*stopped)(void *), void *arg)
 	server->stopped = stopped;
 	server->stopped_arg = arg;
 	uv_timer_start(&server->timer, on_timer, SERVER_DRAIN_MS, 0);
+	gate_drain(server->gate);
 	http_server_drain(server->http, on_drained, server);
 }
 
@@ -298,10 +340,13 @@ server_open(uv_loop_t *loop, const struct options *options, struct server **out,
 	    .max_body_bytes = options->max_body_bytes,
 	    .idle_timeout_s = IDLE_TIMEOUT_S,
 	    .max_connections = MAX_CONNECTIONS,
+	    .on_headers = on_headers,
 	    .on_request = on_request,
 	    .on_gone = on_gone,
+	    .on_end = on_end,
 	    .arg = server,
 	};
+	struct gate_options gate = {.options = options};
 	enum latentd_err err;
 
 	if (server == NULL)
@@ -313,14 +358,21 @@ server_open(uv_loop_t *loop, const struct options *options, struct server **out,
 	err = replica_open(loop, &replica, &server->replica, why);
 	if (err != LATENTD_OK)
 		goto free_server;
-	err = http_server_open(loop, &http, &server->http, why);
+	gate.metrics = &server->metrics;
+	gate.replica = server->replica;
+	err = gate_open(loop, &gate, &server->gate, why);
 	if (err != LATENTD_OK)
 		goto close_replica;
+	err = http_server_open(loop, &http, &server->http, why);
+	if (err != LATENTD_OK)
+		goto close_gate;
 	uv_timer_init(loop, &server->timer);
 	server->timer.data = server;
 	*out = server;
 	return LATENTD_OK;
 
+close_gate:
+	gate_close(server->gate, NULL, NULL);
 close_replica:
 	replica_close(server->replica);
 free_server:

@@ -167,7 +167,11 @@ def test_help_tells_what_tokens_on_the_command_line_mean():
     text = done.stdout.decode()
     assert "visible in ps" in text
     for option in ("--listen", "--parallel", "--service-ms", "--token-file",
-                   "--max-body-mib", "--cache-mib", "--fps", "--version"):
+                   "--max-body-mib", "--cache-mib", "--fps", "--version",
+                   "--seed", "--fail-rate", "--retry-after", "--cold-ms",
+                   "--drop-rate", "--truncate-rate", "--garbage-rate",
+                   "--wrong-size-rate", "--stall-rate", "--stall-ms",
+                   "--slow-rate", "--die-after", "--oom-rate", "--control"):
         assert option in text
 
 

@@ -11,6 +11,7 @@ process's end or on a condition, always with a deadline.
             done = run(program("latentctl"), "status", env=daemon.env())
 """
 
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,9 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGTERM
@@ -236,10 +240,14 @@ class Process:
 
 
 class Endpoint(Process):
-    """latentd-endpoint on a free loopback port; .url is http://HOST:PORT."""
+    """latentd-endpoint on a free loopback port; .url is http://HOST:PORT.
+
+    control=True lets control() read and change it while it runs.
+    """
 
     def __init__(self, *args, service_ms=0, parallel=None, token=None,
-                 port=0, directory=None, env=None):
+                 port=0, directory=None, env=None, control=False):
+        self.token = token
         argv = [
             program("latentd-endpoint", directory),
             "--listen", f"127.0.0.1:{port}",
@@ -249,6 +257,8 @@ class Endpoint(Process):
             argv += ["--parallel", str(parallel)]
         if token is not None:
             argv += ["--token", token]
+        if control:
+            argv.append("--control")
         super().__init__(argv + list(args), env=env)
         try:
             found = self.wait_line(
@@ -259,6 +269,28 @@ class Endpoint(Process):
             raise
         self.url = found[1]
         self.port = int(found[2])
+
+    def control(self, **changes):
+        """Apply changes, if there are any; return what GET /control tells.
+
+        fail_rate=0.1 is fail-rate=0.1; a list gives a name several times.
+        AssertionError with the endpoint's sentence when it refuses.
+        """
+        pairs = [(name.replace("_", "-"), value)
+                 for name, value in changes.items()]
+        request = urllib.request.Request(
+            f"{self.url}/control?{urllib.parse.urlencode(pairs, doseq=True)}",
+            method="POST" if changes else "GET",
+        )
+        if self.token is not None:
+            request.add_header("Authorization", f"Bearer {self.token}")
+        # Never by a proxy of the environment's.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=PATIENCE_S) as reply:
+                return json.load(reply)
+        except urllib.error.HTTPError as error:
+            raise AssertionError(error.read().decode()) from None
 
     def sections(self, models=MODELS, tasks=("decode", "encode"), **keys):
         """Sections [endpoint NAME] of a configuration, as a dictionary."""

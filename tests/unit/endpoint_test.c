@@ -165,6 +165,52 @@ Test(admission, leaving_frees_a_slot_for_the_next)
 	slots_close();
 }
 
+Test(admission, slow_turn_does_not_hold_up_those_behind_it)
+{
+	slots_open(2, 1);
+	slots.compute_at_once = true;
+	slots.turns[0].slowdown = 3600000;
+	enter(3);
+	while (slots.released_n < 2)
+		uv_run(&slots.loop, UV_RUN_ONCE);
+	cr_assert_eq(slots.released[0], 1);
+	cr_assert_eq(slots.released[1], 2);
+	cr_assert_eq(slots.turns[0].state, TURN_SERVING);
+	admission_leave(slots.admission, &slots.turns[0]);
+	slots_close();
+}
+
+Test(admission, slow_turn_stretches_its_work_where_that_is_longer)
+{
+	slots_open(1, 0);
+	slots.turns[0].slowdown = 1000000;
+	enter(1);
+	while (slots.turns[0].state != TURN_LATE)
+		uv_run(&slots.loop, UV_RUN_NOWAIT);
+	admission_computed(slots.admission, &slots.turns[0], true);
+	cr_assert_eq(slots.turns[0].state, TURN_SERVING);
+	cr_assert_eq(slots.released_n, 0);
+	admission_leave(slots.admission, &slots.turns[0]);
+	slots_close();
+}
+
+Test(admission, more_slots_are_granted_at_once_and_fewer_as_they_end)
+{
+	slots_open(1, 0);
+	enter(5);
+	admission_adjust(slots.admission, 3, 3600000);
+	cr_assert_eq(slots.granted_n, 3);
+	admission_adjust(slots.admission, 2, 3600000);
+	admission_leave(slots.admission, &slots.turns[0]);
+	cr_assert_eq(slots.granted_n, 3);
+	admission_leave(slots.admission, &slots.turns[1]);
+	cr_assert_eq(slots.granted_n, 4);
+	admission_leave(slots.admission, &slots.turns[4]);
+	admission_leave(slots.admission, &slots.turns[2]);
+	admission_leave(slots.admission, &slots.turns[3]);
+	slots_close();
+}
+
 /* ---- cache ---- */
 
 static struct reply *
