@@ -92,6 +92,7 @@ reply_busy(struct ingress *in, struct door_request *request,
 	    .retry_after_ms = busy->retry_after_ms,
 	    .estimated_wait_ms = busy->estimated_wait_ms};
 
+	in->sinks.refused(in->sinks.arg);
 	door_reply(request, reply_create(MESSAGE_BUSY, &m, NULL, 0));
 }
 
@@ -124,7 +125,6 @@ refuse_new(struct ingress *in, struct door_request *request,
 	    in->sinks.estimate(*lane, producer, intake, in->sinks.arg);
 	if (busy.reason == NULL && s->refuse_late &&
 	    *estimate_ms > s->deadline_ms) {
-		in->sinks.late(in->sinks.arg);
 		busy.reason = "deadline";
 		busy.retry_after_ms = *estimate_ms - s->deadline_ms;
 		if (busy.retry_after_ms > BUSY_RETRY_MAX_MS)

@@ -14,8 +14,8 @@ struct ingress_sinks {
 	/* Whether a job of so many bytes may come. */
 	struct job_busy (*busy)(
 	    const struct producer *producer, uint64_t bytes, void *arg);
-	/* A job was refused since it would be late. */
-	void (*late)(void *arg);
+	/* A job that is well formed was answered BUSY. */
+	void (*refused)(void *arg);
 	/* About how long until the result of a new job, or of one that is
 	 * there; 0: not known. */
 	uint64_t (*estimate)(const struct lane *lane,

@@ -115,20 +115,26 @@ pipeline_busy(
 static struct job_busy
 on_busy(const struct producer *producer, uint64_t bytes, void *arg)
 {
-	struct pipeline *p = arg;
-	struct job_busy busy = pipeline_busy(p, producer, bytes);
-
-	if (busy.reason != NULL)
-		metrics_answered(p->metrics, ANSWER_BUSY);
-	return busy;
+	return pipeline_busy(arg, producer, bytes);
 }
 
 static void
-on_late(void *arg)
+on_refused(void *arg)
 {
 	struct pipeline *p = arg;
 
 	metrics_answered(p->metrics, ANSWER_BUSY);
+}
+
+/* The gateway refuses whatever is not to come. */
+static struct job_busy
+on_gateway_busy(const struct producer *producer, uint64_t bytes, void *arg)
+{
+	struct job_busy busy = pipeline_busy(arg, producer, bytes);
+
+	if (busy.reason != NULL)
+		on_refused(arg);
+	return busy;
 }
 
 static uint64_t
@@ -438,7 +444,7 @@ const struct door_options pipeline_door = {
 
 const struct ingress_sinks pipeline_ingress = {.lane = on_lane,
     .busy = on_busy,
-    .late = on_late,
+    .refused = on_refused,
     .estimate = on_estimate,
     .estimate_known = on_estimate_known,
     .accept = on_accept,
@@ -452,7 +458,7 @@ const struct ingress_sinks pipeline_ingress = {.lane = on_lane,
     .report = pipeline_on_report};
 
 const struct gateway_sinks pipeline_gateway = {.lane = on_lane,
-    .busy = on_busy,
+    .busy = on_gateway_busy,
     .accept = on_accept,
     .cancel = pipeline_cancel,
     .report = pipeline_on_report,

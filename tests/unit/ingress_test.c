@@ -59,7 +59,7 @@ static struct fixture {
 	uint64_t estimate_ms, remembered_id, known_tag;
 	uint64_t replaced_id;
 	uint64_t unknown_acks, wait_ms; /* of the COLLECT passed on */
-	size_t collects_n, late_n, accepted_n;
+	size_t collects_n, refused_n, accepted_n;
 	uint32_t pipe;
 	nng_msg *last; /* reply */
 } x;
@@ -83,10 +83,10 @@ on_busy(const struct producer *producer, uint64_t bytes, void *arg)
 }
 
 static void
-on_late(void *arg)
+on_refused(void *arg)
 {
 	(void)arg;
-	x.late_n++;
+	x.refused_n++;
 }
 
 static uint64_t
@@ -178,7 +178,7 @@ open_ingress(void)
 {
 	const struct ingress_sinks sinks = {.lane = on_lane,
 	    .busy = on_busy,
-	    .late = on_late,
+	    .refused = on_refused,
 	    .estimate = on_estimate,
 	    .estimate_known = on_estimate_known,
 	    .accept = on_accept,
@@ -331,7 +331,7 @@ Test(ingress, a_job_that_would_be_late_is_refused_where_that_is_wished)
 	cr_assert_arr_eq(m.busy.reason.at, "deadline", m.busy.reason.bytes);
 	cr_assert_eq(m.busy.estimated_wait_ms, 1000);
 	cr_assert_eq(m.busy.retry_after_ms, 1);
-	cr_assert_eq(x.late_n, 1);
+	cr_assert_eq(x.refused_n, 1);
 	x.estimate_ms = UINT64_C(1000000000000);
 	cr_assert_eq(submit(&s, &m), MESSAGE_BUSY);
 	cr_assert_eq(m.busy.retry_after_ms, 60000);
@@ -346,7 +346,7 @@ Test(ingress, a_job_that_would_be_late_is_refused_where_that_is_wished)
 	s.refuse_late = false;
 	x.estimate_ms = 100000;
 	cr_assert_eq(submit(&s, &m), MESSAGE_ACCEPTED);
-	cr_assert_eq(x.late_n, 2);
+	cr_assert_eq(x.refused_n, 2);
 	close_ingress();
 }
 
