@@ -187,12 +187,13 @@ connection_open(struct load *l)
 static void
 report(struct load *l, uint64_t wall_ns, size_t in_flight)
 {
+	const size_t half = l->jobs_n / 2, most = l->jobs_n * 99 / 100;
+
 	qsort(l->took_ns, l->jobs_n, sizeof(*l->took_ns), compare);
 	printf("{\"jobs\": %zu, \"in_flight\": %zu, \"jobs_per_s\": %.1f, "
 	       "\"p50_us\": %.1f, \"p99_us\": %.1f}\n",
 	    l->jobs_n, in_flight, (double)l->jobs_n * 1e9 / (double)wall_ns,
-	    (double)l->took_ns[l->jobs_n / 2] / 1e3,
-	    (double)l->took_ns[l->jobs_n * 99 / 100] / 1e3);
+	    (double)l->took_ns[half] / 1e3, (double)l->took_ns[most] / 1e3);
 }
 
 int

@@ -109,6 +109,29 @@ parse_order_option(struct ctl *ctl, enum option_id id, const char *value)
 	}
 }
 
+/* Options that are there or not. */
+static bool
+take_flag(struct ctl *ctl, enum option_id id)
+{
+	switch ((int)id) {
+	case OPT_QUIET:
+		ctl->quiet = true;
+		return true;
+	case OPT_FORCE:
+		ctl->force = true;
+		return true;
+	case OPT_ALL:
+	case OPT_ALL_FAILED:
+		ctl->all = true;
+		return true;
+	case OPT_JSON:
+		ctl->json = true;
+		return true;
+	default:
+		return false;
+	}
+}
+
 static bool
 take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
 {
@@ -126,9 +149,6 @@ take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
 		return ctl_parse_seconds("timeout", value, &ctl->timeout_ms);
 	case OPT_WAIT:
 		return ctl_parse_seconds("wait", value, &ctl->wait_ms);
-	case OPT_QUIET:
-		ctl->quiet = true;
-		return true;
 	case OPT_MODEL:
 		ctl->model = value;
 		return true;
@@ -141,16 +161,6 @@ take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
 		return ctl_parse_pixels("width", value, &ctl->width_px);
 	case OPT_HEIGHT:
 		return ctl_parse_pixels("height", value, &ctl->height_px);
-	case OPT_FORCE:
-		ctl->force = true;
-		return true;
-	case OPT_ALL:
-	case OPT_ALL_FAILED:
-		ctl->all = true;
-		return true;
-	case OPT_JSON:
-		ctl->json = true;
-		return true;
 	case OPT_STATE:
 	case OPT_FAILED:
 	case OPT_EVENTS:
@@ -168,11 +178,16 @@ take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
 	case OPT_CANCEL_ON_DISCONNECT:
 	case OPT_BUSY_TIMEOUT:
 		return parse_order_option(ctl, id, value);
+	case OPT_QUIET:
+	case OPT_FORCE:
+	case OPT_ALL:
+	case OPT_ALL_FAILED:
+	case OPT_JSON:
 	case OPT_HELP:
 	case OPT_VERSION:
 		break;
 	}
-	return false;
+	return take_flag(ctl, id);
 }
 
 /* Name an option that the command does not have. */

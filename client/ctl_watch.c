@@ -46,10 +46,12 @@ ask_url(struct ctl *ctl, char url[LATENTD_MAX_URL_BYTES + 1])
 static void
 print_json(const struct latentd_event *e, const struct timespec *now)
 {
+	/* Milliseconds are enough to read. */
+	const long ms = now->tv_nsec / 1000000;
 	json_t *line = json_pack("{s:f, s:I, s:s, s:s, s:s, s:s}", "time",
-	    (double)now->tv_sec + (double)(now->tv_nsec / 1000000) / 1000.0,
-	    "id", (json_int_t)e->id, "producer", e->producer, "model", e->model,
-	    "task", task_name(e->task), "state", e->state);
+	    (double)now->tv_sec + (double)ms / 1000.0, "id", (json_int_t)e->id,
+	    "producer", e->producer, "model", e->model, "task",
+	    task_name(e->task), "state", e->state);
 
 	if (e->output != LATENTD_OUT_NONE)
 		json_object_set_new(

@@ -60,13 +60,15 @@ due_redate(nng_msg *msg, uint64_t deadline_at_ms)
 	struct message_frame frame;
 	union message_any any;
 	struct reason why;
+	enum latentd_err err;
 	size_t was, is;
 	int rv;
 
-	if (message_frame(nng_msg_body(msg), nng_msg_len(msg), &frame, &why) !=
-		LATENTD_OK ||
-	    message_decode(&frame, &scratch, &any, &why) != LATENTD_OK)
-		assert(!"a message that was encoded here can be decoded");
+	err = message_frame(nng_msg_body(msg), nng_msg_len(msg), &frame, &why);
+	if (err == LATENTD_OK)
+		err = message_decode(&frame, &scratch, &any, &why);
+	/* It was encoded here. */
+	assert(err == LATENTD_OK);
 	any.submit.deadline_ms = left_ms > 0 ? left_ms : 1;
 	was = MESSAGE_PREAMBLE_BYTES + frame.header_bytes;
 	is = message_encode(MESSAGE_SUBMIT, &any.submit, frame.body_bytes,

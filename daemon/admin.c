@@ -62,8 +62,7 @@ reject(const struct reason *why)
 static bool
 is_own(const struct asker *asker, const struct job *job)
 {
-	return memcmp(&asker->identity, &job->producer->identity,
-		   sizeof(asker->identity)) == 0;
+	return producer_is(job->producer, &asker->identity);
 }
 
 static bool

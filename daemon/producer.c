@@ -23,6 +23,17 @@ producer_identity(uint64_t uid, struct text name, struct text secret,
 	memcpy(identity->name, name.at, name.bytes);
 }
 
+bool
+producer_is(const struct producer *p, const struct producer_identity *identity)
+{
+	const struct producer_identity *own = &p->identity;
+
+	return own->uid == identity->uid &&
+	    own->secret_bytes == identity->secret_bytes &&
+	    memcmp(own->secret, identity->secret, own->secret_bytes) == 0 &&
+	    strcmp(own->name, identity->name) == 0;
+}
+
 struct producer *
 producers_find(struct producers *ps, const struct producer_identity *identity)
 {

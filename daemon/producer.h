@@ -85,6 +85,10 @@ struct producers {
 void producer_identity(uint64_t uid, struct text name, struct text secret,
     struct producer_identity *identity);
 
+/* producer_is(p, identity): whether that is who ${p} is. */
+bool producer_is(
+    const struct producer *p, const struct producer_identity *identity);
+
 /* producers_find(ps, identity): that producer or NULL.
  * producers_get(ps, identity): the same, made if missing; NULL when memory is
  * out or PRODUCERS_MAX exist. */

@@ -5,6 +5,7 @@
  */
 #include "remember.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,6 +46,7 @@ remember_create(uint64_t keep_ms, size_t keys_max)
 static void
 drop(struct remember *r, struct entry *e)
 {
+	assert(r->entries != NULL);
 	TAILQ_REMOVE(&r->by_age, e, by_age);
 	HASH_DEL(r->entries, e);
 	explicit_bzero(e, sizeof(*e));

@@ -132,11 +132,12 @@ static json_t *
 drain_json(const struct report_input *in)
 {
 	const struct jobs *jobs = in->jobs;
+	const size_t open_n =
+	    jobs->state_n[JOB_QUEUED] + jobs->state_n[JOB_ACTIVE];
 
 	if (!in->draining)
 		return json_null();
-	return json_pack("{s:I, s:I, s:I}", "jobs",
-	    (json_int_t)(jobs->state_n[JOB_QUEUED] + jobs->state_n[JOB_ACTIVE]),
+	return json_pack("{s:I, s:I, s:I}", "jobs", (json_int_t)open_n,
 	    "results", (json_int_t)kept_n(jobs->state_n, jobs->buried_n),
 	    "left_ms", (json_int_t)in->drain_left_ms);
 }

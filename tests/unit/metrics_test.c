@@ -177,8 +177,8 @@ Test(metrics, producers_and_endpoints_have_counters_of_their_own)
 Test(metrics, labels_are_escaped)
 {
 	begin();
-	snprintf(endpoints[0].name, sizeof(endpoints[0].name), "a\"b\\c\nd");
-	expect("latentd_endpoint_up{endpoint=\"a\\\"b\\\\c\\nd\"} 0", END);
+	snprintf(endpoints[0].name, sizeof(endpoints[0].name), "a\"b\\c\n-");
+	expect("latentd_endpoint_up{endpoint=\"a\\\"b\\\\c\\n-\"} 0", END);
 	finish();
 }
 

@@ -92,6 +92,7 @@ struct queue_model {
 	size_t aged_most_n; /* steps in which more would have aged */
 };
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): they declare ${job} */
 #define FOREACH_JOB(m, job)                                                   \
 	for (struct model_job *job = (m)->jobs; job < (m)->jobs + MODEL_JOBS; \
 	     job++)                                                           \
@@ -100,6 +101,8 @@ struct queue_model {
 	for (const struct model_job *job = (m)->jobs; \
 	     job < (m)->jobs + MODEL_JOBS; job++)     \
 		if (job->id != 0)
+
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static inline bool
 model_is_open(const struct model_job *job)

@@ -110,6 +110,7 @@ pop(struct fixture *x)
 static void
 finish(struct fixture *x, struct job *job)
 {
+	cr_assert_not_null(job);
 	job->parts[0].reply =
 	    fixture_reply(job, 2, 'x', &job->parts[0].file_bytes);
 	job->parts[0].files_n = 2;

@@ -20,8 +20,7 @@ producer_nr(const struct stages *s, const struct producer *producer)
 {
 	size_t i = 0;
 
-	while (memcmp(&s->identities[i], &producer->identity,
-		   sizeof(s->identities[i])) != 0)
+	while (!producer_is(producer, &s->identities[i]))
 		cr_assert_lt(++i, MODEL_PRODUCERS);
 	return i;
 }
