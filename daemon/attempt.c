@@ -12,6 +12,7 @@ attempt_create(struct job *job, size_t part)
 		return NULL;
 	a->job = job;
 	a->part = part;
+	a->cost_px = job->cost_px / job->parts_n;
 	return a;
 }
 

@@ -2,6 +2,7 @@
 #ifndef DAEMON_ATTEMPT_H
 #define DAEMON_ATTEMPT_H
 
+#include "fate.h"
 #include "job.h"
 
 /*
@@ -10,7 +11,7 @@
  */
 struct verdict {
 	struct reason reason; /* err OK: the part is done */
-	bool retry; /* another attempt may do better */
+	enum fate fate; /* what follows; DONE iff err is OK */
 	uint32_t retry_after_ms; /* the endpoint's wish; 0: none */
 	long http_status; /* 0: no reply */
 };
@@ -25,6 +26,17 @@ struct attempt {
 	size_t part;
 	struct endpoint *endpoint;
 	bool aborted; /* the verdict does not matter */
+	bool again; /* not the first for its part */
+	bool hedge; /* beside another one */
+	uint64_t cost_px;
+	uint64_t hedge_at_ns; /* when another one may begin; 0: never */
+	TAILQ_ENTRY(attempt) running; /* dispatch.c's */
+
+	/* From endpoint, when it began. */
+	unsigned in_flight; /* there, with this one */
+	bool trial; /* of an endpoint that is not fit */
+	bool warming; /* which is starting */
+
 	void *stage; /* the stage's own struct for it */
 
 	/* From transfer. */

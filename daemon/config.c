@@ -43,6 +43,7 @@ static const struct key daemon_keys[] = {
     {"events_listen", config_value_events_listen, false},
     {"http", config_value_http, false},
     {"http_token_file", config_value_http_token_file, false},
+    {"http_deadline_s", config_value_http_deadline_s, false},
     {"insecure", config_value_insecure, false},
     {"drain_s", config_value_drain_s, false},
 };
@@ -53,6 +54,8 @@ static const struct key queue_keys[] = {
     {"bury_s", config_value_bury_s, false},
     {"remember_s", config_value_remember_s, false},
     {"age_s", config_value_age_s, false},
+    {"attempts", config_value_attempts, false},
+    {"hedge_percent", config_value_hedge_percent, false},
     {"producer_jobs", config_value_producer_jobs, false},
     {"producer_bytes", config_value_producer_bytes, false},
 };
@@ -66,6 +69,14 @@ static const struct key endpoint_keys[] = {
     {"task", config_value_task, false},
     {"url", config_value_url, false},
     {"parallel", config_value_parallel, false},
+    {"weight", config_value_weight, false},
+    {"backup", config_value_backup, false},
+    {"health", config_value_health, false},
+    {"connect_s", config_value_connect_s, false},
+    {"stall_s", config_value_stall_s, false},
+    {"think_s", config_value_think_s, false},
+    {"total_s", config_value_total_s, false},
+    {"scale_up_s", config_value_scale_up_s, false},
     {"token_file", config_value_token_file, false},
 };
 
@@ -204,7 +215,9 @@ begin_endpoint(struct reading *r, const char *name)
 	more += c->endpoints_n++;
 	memset(more, 0, sizeof(*more));
 	snprintf(more->name, sizeof(more->name), "%s", name);
-	more->parallel = 2;
+	more->weight = 1;
+	more->times = (struct config_times){
+	    .connect_s = 10, .stall_s = 60, .think_s = 600, .total_s = 1800};
 	more->line = r->line;
 }
 
@@ -408,7 +421,9 @@ config_read(const char *path, struct config **config, struct reason *why)
 	r.config->bury_s = 86400;
 	r.config->remember_s = 600;
 	r.config->age_s = 60;
+	r.config->attempts = 10;
 	r.config->drain_s = 60;
+	r.config->http_deadline_s = 600;
 	bad_line = ini_parse_stream(on_line, &r, on_key, &r);
 	if (!r.failed && (bad_line != 0 || ferror(r.file))) {
 		struct reason what;
@@ -447,54 +462,4 @@ config_destroy(struct config *c)
 	free(c->producers);
 	free(c->endpoints);
 	free(c);
-}
-
-void
-config_print(const struct config *c, FILE *out)
-{
-	static const char *const events[] = {"none", "state", "image"};
-
-	fprintf(out, "[daemon]\n");
-	for (size_t i = 0; i < c->listen_n; i++)
-		fprintf(out, "listen = %s\n", c->listen[i]);
-	fprintf(out, "events = %s\n", events[c->events]);
-	if (c->events != 0)
-		fprintf(out, "events_listen = %s\n", c->events_listen);
-	if (c->http[0] != '\0')
-		fprintf(out, "http = %s\ninsecure = %s\n", c->http,
-		    c->insecure ? "yes" : "no");
-	if (c->http_token != NULL)
-		fprintf(out, "http_token_file = %s\n", c->http_token_file);
-	fprintf(out,
-	    "drain_s = %u\n\n[queue]\njobs = %llu\nbytes = %llu\n"
-	    "keep_s = %llu\nbury_s = %llu\nremember_s = %llu\nage_s = %llu\n"
-	    "producer_jobs = %llu\nproducer_bytes = %llu\n",
-	    c->drain_s, (unsigned long long)c->jobs,
-	    (unsigned long long)c->bytes, (unsigned long long)c->keep_s,
-	    (unsigned long long)c->bury_s, (unsigned long long)c->remember_s,
-	    (unsigned long long)c->age_s,
-	    (unsigned long long)c->producer.jobs_max,
-	    (unsigned long long)c->producer.bytes_max);
-	for (size_t i = 0; i < c->producers_n; i++) {
-		const struct producer_rule *rule = &c->producers[i];
-
-		fprintf(out,
-		    "\n[producer %s]\nweight = %u\njobs = %llu\n"
-		    "bytes = %llu\n",
-		    rule->name, rule->bounds.weight,
-		    (unsigned long long)rule->bounds.jobs_max,
-		    (unsigned long long)rule->bounds.bytes_max);
-	}
-	for (size_t i = 0; i < c->endpoints_n; i++) {
-		const struct config_endpoint *ep = &c->endpoints[i];
-
-		fprintf(out,
-		    "\n[endpoint %s]\nmodel = %s\ntask = %s\n"
-		    "url = %s\nparallel = %u\n",
-		    ep->name, ep->model->name,
-		    ep->task == LATENTD_DECODE ? "decode" : "encode", ep->url,
-		    ep->parallel);
-		if (ep->token != NULL)
-			fprintf(out, "token_file = %s\n", ep->token_file);
-	}
 }

@@ -16,13 +16,27 @@
 #define CONFIG_PRODUCERS_MAX 256u
 #define CONFIG_PATH_BYTES 4096u
 
+/* How long each phase of a request may take. */
+struct config_times {
+	unsigned connect_s;
+	unsigned stall_s; /* without a byte, sending or receiving */
+	unsigned think_s; /* from the last byte sent to the first received */
+	unsigned total_s;
+	unsigned scale_up_s; /* how long a starting endpoint is asked to hold a
+	                      * request; 0: not */
+};
+
 struct config_endpoint {
 	char name[LATENTD_MAX_NAME_BYTES + 1];
 	const struct model *model;
 	bool has_task;
 	enum latentd_task task;
 	char url[LATENTD_MAX_URL_BYTES];
-	unsigned parallel;
+	unsigned parallel; /* 0: found by itself */
+	unsigned weight;
+	bool backup;
+	char health[LATENTD_MAX_URL_BYTES]; /* path to ask; "": none */
+	struct config_times times;
 	char token_file[CONFIG_PATH_BYTES];
 	char *token; /* its content; NULL: none */
 	unsigned line; /* where the section begins */
@@ -38,6 +52,7 @@ struct config {
 	char http[LATENTD_MAX_URL_BYTES]; /* "": none */
 	char http_token_file[CONFIG_PATH_BYTES];
 	char *http_token; /* its content; NULL: none */
+	uint64_t http_deadline_s; /* of requests that name none; 0: none */
 	bool insecure; /* http beyond loopback needs no token */
 	unsigned drain_s;
 	/* [queue] */
@@ -47,6 +62,8 @@ struct config {
 	uint64_t bury_s;
 	uint64_t remember_s;
 	uint64_t age_s; /* 0: jobs stay in their class */
+	unsigned attempts; /* that count against a job, before it fails */
+	unsigned hedge_percent; /* extra requests for late ones; 0: none */
 	struct producer_bounds producer; /* of those without a section */
 	/* [producer NAME]; zeroes are filled in from ${producer} */
 	struct producer_rule *producers;

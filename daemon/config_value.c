@@ -16,59 +16,6 @@
 
 static const char *const event_names[] = {"none", "state", "image"};
 
-/* A number in ${least}..${most}; with ${units} also as 2G, 512 MiB. */
-static enum latentd_err
-read_number(const char *key, const char *value, uint64_t least, uint64_t most,
-    bool units, uint64_t *out, struct reason *why)
-{
-	static const char *const suffix[] = {"K", "M", "G", "T"};
-	char *end;
-	unsigned long long n;
-	unsigned shift = 0;
-
-	errno = 0;
-	n = strtoull(value, &end, 10);
-	if (!isdigit((unsigned char)value[0]) || errno != 0)
-		goto wrong;
-	while (*end == ' ')
-		end++;
-	for (unsigned i = 0; units && *end != '\0' && i < 4; i++) {
-		if (toupper((unsigned char)*end) != suffix[i][0])
-			continue;
-		shift = 10 * (i + 1);
-		end++;
-		if (strcasecmp(end, "iB") == 0 || strcasecmp(end, "B") == 0)
-			end += strlen(end);
-		break;
-	}
-	if (*end != '\0' || n > most >> shift || n << shift < least)
-		goto wrong;
-	*out = n << shift;
-	return LATENTD_OK;
-wrong:
-	return reason_set(why, LATENTD_ERR_INVALID,
-	    "%s is \"%s\", but must be a whole number from %llu to %llu%s", key,
-	    value, (unsigned long long)least, (unsigned long long)most,
-	    units ? ", or with K, M, G, T behind it" : "");
-}
-
-static enum latentd_err
-read_url(const char *key, const char *value, const char *first,
-    const char *second, char url[LATENTD_MAX_URL_BYTES], struct reason *why)
-{
-	size_t n = strlen(value);
-
-	if ((strncmp(value, first, strlen(first)) != 0 &&
-		strncmp(value, second, strlen(second)) != 0) ||
-	    n >= LATENTD_MAX_URL_BYTES || strpbrk(value, " \t\"<>") != NULL)
-		return reason_set(why, LATENTD_ERR_INVALID,
-		    "%s is \"%.200s\", "
-		    "but must begin with %s or %s and have no blanks",
-		    key, value, first, second);
-	memcpy(url, value, n + 1);
-	return LATENTD_OK;
-}
-
 /* Split "127.0.0.1:port", "localhost:port" or "[::1]:port". */
 static bool
 read_host(const char *address, char host[64])
@@ -128,7 +75,7 @@ read_socket_url(const char *key, const char *value,
     char url[LATENTD_MAX_URL_BYTES], struct reason *why)
 {
 	enum latentd_err err =
-	    read_url(key, value, "ipc://", "tcp://", url, why);
+	    config_read_url(key, value, "ipc://", "tcp://", url, why);
 
 	if (err == LATENTD_OK && strncmp(url, "ipc://", 6) == 0 &&
 	    (url[6] != '/' || strlen(url + 6) > 100))
@@ -191,6 +138,13 @@ CONFIG_VALUE(http)
 	return LATENTD_OK;
 }
 
+CONFIG_VALUE(http_deadline_s)
+{
+	(void)ep;
+	return config_read_number("http_deadline_s", value, 0, 604800, false,
+	    &config->http_deadline_s, why);
+}
+
 CONFIG_VALUE(insecure)
 {
 	(void)ep;
@@ -219,7 +173,7 @@ CONFIG_VALUE(drain_s)
 	enum latentd_err err;
 
 	(void)ep;
-	err = read_number("drain_s", value, 0, 86400, false, &n, why);
+	err = config_read_number("drain_s", value, 0, 86400, false, &n, why);
 	config->drain_s = (unsigned)n;
 	return err;
 }
@@ -227,56 +181,56 @@ CONFIG_VALUE(drain_s)
 CONFIG_VALUE(jobs)
 {
 	(void)ep;
-	return read_number(
+	return config_read_number(
 	    "jobs", value, 1, 10000000, false, &config->jobs, why);
 }
 
 CONFIG_VALUE(bytes)
 {
 	(void)ep;
-	return read_number("bytes", value, UINT64_C(1) << 20, UINT64_C(1) << 44,
-	    true, &config->bytes, why);
+	return config_read_number("bytes", value, UINT64_C(1) << 20,
+	    UINT64_C(1) << 44, true, &config->bytes, why);
 }
 
 CONFIG_VALUE(keep_s)
 {
 	(void)ep;
-	return read_number("keep_s", value, 1, UINT64_C(30) * 86400, false,
-	    &config->keep_s, why);
+	return config_read_number("keep_s", value, 1, UINT64_C(30) * 86400,
+	    false, &config->keep_s, why);
 }
 
 CONFIG_VALUE(bury_s)
 {
 	(void)ep;
-	return read_number("bury_s", value, 0, UINT64_C(30) * 86400, false,
-	    &config->bury_s, why);
+	return config_read_number("bury_s", value, 0, UINT64_C(30) * 86400,
+	    false, &config->bury_s, why);
 }
 
 CONFIG_VALUE(remember_s)
 {
 	(void)ep;
-	return read_number("remember_s", value, 0, UINT64_C(30) * 86400, false,
-	    &config->remember_s, why);
+	return config_read_number("remember_s", value, 0, UINT64_C(30) * 86400,
+	    false, &config->remember_s, why);
 }
 
 CONFIG_VALUE(age_s)
 {
 	(void)ep;
-	return read_number(
+	return config_read_number(
 	    "age_s", value, 0, 86400, false, &config->age_s, why);
 }
 
 CONFIG_VALUE(producer_jobs)
 {
 	(void)ep;
-	return read_number("producer_jobs", value, 1, 10000000, false,
+	return config_read_number("producer_jobs", value, 1, 10000000, false,
 	    &config->producer.jobs_max, why);
 }
 
 CONFIG_VALUE(producer_bytes)
 {
 	(void)ep;
-	return read_number("producer_bytes", value, UINT64_C(1) << 20,
+	return config_read_number("producer_bytes", value, UINT64_C(1) << 20,
 	    UINT64_C(1) << 44, true, &config->producer.bytes_max, why);
 }
 
@@ -289,15 +243,15 @@ last_producer(struct config *config)
 CONFIG_VALUE(own_jobs)
 {
 	(void)ep;
-	return read_number("jobs", value, 1, 10000000, false,
+	return config_read_number("jobs", value, 1, 10000000, false,
 	    &last_producer(config)->jobs_max, why);
 }
 
 CONFIG_VALUE(own_bytes)
 {
 	(void)ep;
-	return read_number("bytes", value, UINT64_C(1) << 20, UINT64_C(1) << 44,
-	    true, &last_producer(config)->bytes_max, why);
+	return config_read_number("bytes", value, UINT64_C(1) << 20,
+	    UINT64_C(1) << 44, true, &last_producer(config)->bytes_max, why);
 }
 
 CONFIG_VALUE(own_weight)
@@ -306,128 +260,30 @@ CONFIG_VALUE(own_weight)
 	enum latentd_err err;
 
 	(void)ep;
-	err = read_number("weight", value, 1, 1000, false, &n, why);
+	err = config_read_number("weight", value, 1, 1000, false, &n, why);
 	last_producer(config)->weight = (unsigned)n;
 	return err;
 }
 
-CONFIG_VALUE(model)
+CONFIG_VALUE(attempts)
 {
-	(void)config;
-	ep->model = model_find(value, strlen(value));
-	if (ep->model == NULL)
-		return reason_set(why, LATENTD_ERR_INVALID,
-		    "model is \"%s\", "
-		    "but must be one of %s",
-		    value, model_names());
-	return LATENTD_OK;
+	(void)ep;
+	return config_read_unsigned(
+	    "attempts", value, 1, 1000, &config->attempts, why);
 }
 
-CONFIG_VALUE(task)
+CONFIG_VALUE(hedge_percent)
 {
-	(void)config;
-	ep->has_task = true;
-	ep->task = LATENTD_DECODE;
-	if (strcmp(value, "encode") == 0)
-		ep->task = LATENTD_ENCODE;
-	else if (strcmp(value, "decode") != 0)
-		return reason_set(why, LATENTD_ERR_INVALID,
-		    "task is \"%s\", "
-		    "but must be decode or encode",
-		    value);
-	return LATENTD_OK;
-}
-
-CONFIG_VALUE(url)
-{
-	enum latentd_err err;
-
-	(void)config;
-	err = read_url("url", value, "http://", "https://", ep->url, why);
-	if (err != LATENTD_OK)
-		return err;
-	for (const char *c = value; *c != '\0'; c++) {
-		if (*c < '!' || *c > '~')
-			return reason_set(why, LATENTD_ERR_INVALID,
-			    "url must be ASCII; write other letters as %%XX");
-	}
-	if (strpbrk(value, "?#@") != NULL)
-		return reason_set(why, LATENTD_ERR_INVALID,
-		    "url must have no "
-		    "query, fragment or credentials; a token goes into "
-		    "token_file");
-	return LATENTD_OK;
-}
-
-CONFIG_VALUE(parallel)
-{
-	uint64_t n = 0;
-	enum latentd_err err;
-
-	(void)config;
-	err = read_number("parallel", value, 1, 1024, false, &n, why);
-	ep->parallel = (unsigned)n;
-	return err;
-}
-
-/* A token goes into a header: one line of printable ASCII. */
-static enum latentd_err
-check_token(const char *key, const char *path, char *token, size_t bytes,
-    struct reason *why)
-{
-	while (
-	    bytes > 0 && (token[bytes - 1] == '\n' || token[bytes - 1] == '\r'))
-		bytes--;
-	token[bytes] = '\0';
-	for (size_t i = 0; i < bytes; i++) {
-		if (token[i] <= ' ' || token[i] > '~')
-			return reason_set(why, LATENTD_ERR_INVALID,
-			    "%s %s must hold one line of printable "
-			    "ASCII without blanks",
-			    key, path);
-	}
-	if (bytes == 0)
-		return reason_set(
-		    why, LATENTD_ERR_INVALID, "%s %s is empty", key, path);
-	return LATENTD_OK;
-}
-
-static enum latentd_err
-read_token(const char *key, const char *value, char path[CONFIG_PATH_BYTES],
-    char **token, struct reason *why)
-{
-	ssize_t n;
-	int fd;
-
-	snprintf(path, CONFIG_PATH_BYTES, "%s", value);
-	fd = open(value, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return reason_set(why, LATENTD_ERR_IO, "cannot read %s %s: %s",
-		    key, value, strerror(errno));
-	*token = malloc(TOKEN_BYTES_MAX + 1);
-	n = *token != NULL ? read(fd, *token, TOKEN_BYTES_MAX + 1) : -1;
-	close(fd);
-	if (n < 0 || n > TOKEN_BYTES_MAX) {
-		if (*token != NULL)
-			(*token)[0] = '\0';
-		return reason_set(why, LATENTD_ERR_IO, "cannot read %s %s: %s",
-		    key, value,
-		    n < 0 ? strerror(errno) : "over 4096 bytes is no token");
-	}
-	return check_token(key, value, *token, (size_t)n, why);
-}
-
-CONFIG_VALUE(token_file)
-{
-	(void)config;
-	return read_token("token_file", value, ep->token_file, &ep->token, why);
+	(void)ep;
+	return config_read_unsigned(
+	    "hedge_percent", value, 0, 20, &config->hedge_percent, why);
 }
 
 CONFIG_VALUE(http_token_file)
 {
 	(void)ep;
-	return read_token("http_token_file", value, config->http_token_file,
-	    &config->http_token, why);
+	return config_read_token("http_token_file", value,
+	    config->http_token_file, &config->http_token, why);
 }
 
 /* A producer may take a quarter, so that one that never collects leaves room

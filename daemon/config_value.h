@@ -9,6 +9,29 @@
 
 #include "config.h"
 
+/*
+ * config_read_number(key, value, least, most, units, out, why): a number in
+ * ${least}..${most}; with ${units} also as 2G, 512 MiB.
+ * config_read_unsigned(): the same without units.
+ * config_read_yes(): yes or no.
+ * config_read_url(key, value, first, second, url, why): one that begins with
+ * ${first} or ${second}.
+ * config_read_token(key, value, path, token, why): the token in the file
+ * ${value}.
+ */
+enum latentd_err config_read_number(const char *key, const char *value,
+    uint64_t least, uint64_t most, bool units, uint64_t *out,
+    struct reason *why);
+enum latentd_err config_read_unsigned(const char *key, const char *value,
+    uint64_t least, uint64_t most, unsigned *out, struct reason *why);
+enum latentd_err config_read_yes(
+    const char *key, const char *value, bool *out, struct reason *why);
+enum latentd_err config_read_url(const char *key, const char *value,
+    const char *first, const char *second, char url[LATENTD_MAX_URL_BYTES],
+    struct reason *why);
+enum latentd_err config_read_token(const char *key, const char *value,
+    char path[CONFIG_PATH_BYTES], char **token, struct reason *why);
+
 #define CONFIG_VALUE(name)                                          \
 	enum latentd_err config_value_##name(struct config *config, \
 	    struct config_endpoint *ep, const char *value, struct reason *why)
@@ -18,6 +41,7 @@ CONFIG_VALUE(events);
 CONFIG_VALUE(events_listen);
 CONFIG_VALUE(http);
 CONFIG_VALUE(http_token_file);
+CONFIG_VALUE(http_deadline_s);
 CONFIG_VALUE(insecure);
 CONFIG_VALUE(drain_s);
 CONFIG_VALUE(jobs);
@@ -26,6 +50,8 @@ CONFIG_VALUE(keep_s);
 CONFIG_VALUE(bury_s);
 CONFIG_VALUE(remember_s);
 CONFIG_VALUE(age_s);
+CONFIG_VALUE(attempts);
+CONFIG_VALUE(hedge_percent);
 CONFIG_VALUE(producer_jobs);
 CONFIG_VALUE(producer_bytes);
 CONFIG_VALUE(own_jobs);
@@ -35,6 +61,14 @@ CONFIG_VALUE(model);
 CONFIG_VALUE(task);
 CONFIG_VALUE(url);
 CONFIG_VALUE(parallel);
+CONFIG_VALUE(weight);
+CONFIG_VALUE(backup);
+CONFIG_VALUE(health);
+CONFIG_VALUE(connect_s);
+CONFIG_VALUE(stall_s);
+CONFIG_VALUE(think_s);
+CONFIG_VALUE(total_s);
+CONFIG_VALUE(scale_up_s);
 CONFIG_VALUE(token_file);
 
 /* config_value_http_guard(config, why): whether ${config}'s http is on loopback

@@ -8,26 +8,20 @@
  * One function, on_idle(), starts things.  It runs from the loop whenever
  * something kicked it, so nothing here recurses.
  */
-#include "dispatch.h"
+#include "dispatch_private.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
 #define MS_NS 1000000u
-#define BACKOFF_FIRST_MS 500u
-#define BACKOFF_MAX_MS 30000u
-
-struct dispatch {
-	uv_idle_t idle;
-	struct jobs *jobs;
-	struct dispatch_sinks sinks;
-	struct dispatch_options options;
-	struct endpoint **endpoints;
-	size_t endpoints_n;
-	struct lane **lanes;
-	size_t lanes_n;
-	bool paused;
-};
+/* Before a job is tried again: where another endpoint is fit, and where not. */
+#define ELSEWHERE_FIRST_MS 100u
+#define ELSEWHERE_MOST_MS 2000u
+#define THERE_FIRST_MS 500u
+#define THERE_MOST_MS 30000u
+/* What an endpoint that turns requests away for load is left in peace for at
+ * the least. */
+#define LOAD_PAUSE_MS 250u
 
 struct dispatch *
 dispatch_open(uv_loop_t *loop, struct jobs *jobs,
@@ -40,15 +34,23 @@ dispatch_open(uv_loop_t *loop, struct jobs *jobs,
 	d->jobs = jobs;
 	d->sinks = *sinks;
 	d->options = *options;
+	hedge_init(&d->hedge, options->hedge_percent);
+	TAILQ_INIT(&d->running);
 	uv_idle_init(loop, &d->idle);
 	d->idle.data = d;
+	uv_timer_init(loop, &d->timer);
+	d->timer.data = d;
+	d->handles_n = 2;
 	return d;
 }
 
 static void
-on_closed(uv_handle_t *idle)
+on_closed(uv_handle_t *handle)
 {
-	free(idle->data);
+	struct dispatch *d = handle->data;
+
+	if (--d->handles_n == 0)
+		free(d);
 }
 
 void
@@ -57,7 +59,8 @@ dispatch_close(struct dispatch *d)
 	if (d == NULL)
 		return;
 	for (size_t i = 0; i < d->lanes_n; i++) {
-		assert(TAILQ_EMPTY(&d->lanes[i]->begun));
+		assert(TAILQ_EMPTY(&d->lanes[i]->begun) &&
+		    TAILQ_EMPTY(&d->lanes[i]->again));
 		order_fini(&d->lanes[i]->waiting);
 		free(d->lanes[i]->endpoints);
 		free(d->lanes[i]);
@@ -66,7 +69,9 @@ dispatch_close(struct dispatch *d)
 		endpoint_destroy(d->endpoints[i]);
 	free(d->lanes);
 	free(d->endpoints);
+	assert(TAILQ_EMPTY(&d->running));
 	uv_close((uv_handle_t *)&d->idle, on_closed);
+	uv_close((uv_handle_t *)&d->timer, on_closed);
 }
 
 /* Append ${item} to the array of ${*n} pointers at ${*array}. */
@@ -94,6 +99,7 @@ lane_get(struct dispatch *d, const struct model *model, enum latentd_task task)
 	lane->model = model;
 	lane->task = task;
 	order_init(&lane->waiting, d->options.age_ms);
+	TAILQ_INIT(&lane->again);
 	TAILQ_INIT(&lane->begun);
 	if (!append((void ***)&d->lanes, &d->lanes_n, lane)) {
 		free(lane);
@@ -111,11 +117,8 @@ dispatch_add(struct dispatch *d, struct endpoint *endpoint)
 		endpoint_destroy(endpoint);
 		return false;
 	}
-	if (lane == NULL ||
-	    !append((void ***)&lane->endpoints, &lane->endpoints_n, endpoint))
-		return false;
-	lane->slots_n += endpoint->parallel;
-	return true;
+	return lane != NULL &&
+	    append((void ***)&lane->endpoints, &lane->endpoints_n, endpoint);
 }
 
 struct lane *
@@ -142,7 +145,7 @@ leave_active(struct job *job)
 static void
 end(struct dispatch *d, struct job *job)
 {
-	assert(job->running_n == 0);
+	assert(job->in_flight_n == 0);
 	leave_active(job);
 	d->sinks.ended(job, d->sinks.arg);
 	dispatch_kick(d);
@@ -154,11 +157,24 @@ has_todo(const struct job *job)
 	return job->done_n + job->running_n < job->parts_n;
 }
 
-static void
-leave_begun(struct job *job)
+static bool
+is_begun(const struct job *job)
 {
-	if (has_todo(job) && !job->failing && job->retry_at_ns == 0)
+	return has_todo(job) && !job->failing && job->retry_at_ns == 0;
+}
+
+void
+dispatch_leave_begun(struct job *job)
+{
+	if (is_begun(job))
 		TAILQ_REMOVE(&job->lane->begun, job, link);
+}
+
+void
+dispatch_join_begun(struct job *job)
+{
+	if (is_begun(job))
+		TAILQ_INSERT_HEAD(&job->lane->begun, job, link);
 }
 
 /* No attempt runs for ${job} any more: what now? */
@@ -167,7 +183,7 @@ settle(struct dispatch *d, struct job *job)
 {
 	enum latentd_err err;
 
-	if (job->running_n > 0)
+	if (job->in_flight_n > 0)
 		return;
 	if (job->failing) {
 		end(d, job);
@@ -191,27 +207,102 @@ settle(struct dispatch *d, struct job *job)
 
 /* ---- verdicts ---- */
 
-/* Exponential with jitter between a half and the whole; a wish of the
- * endpoint's is a floor. */
-static uint64_t
-backoff_ms(const struct job *job, const struct verdict *v)
+void
+dispatch_leave(struct dispatch *d, struct attempt *a)
 {
-	uint64_t ms = BACKOFF_FIRST_MS;
+	struct part *part = &a->job->parts[a->part];
 
-	for (unsigned i = 1; i < job->failures_n && ms < BACKOFF_MAX_MS; i++)
-		ms *= 2;
-	ms = ms / 2 + (uint64_t)random() % (ms / 2 + 1);
-	return ms > v->retry_after_ms ? ms : v->retry_after_ms;
+	TAILQ_REMOVE(&d->running, a, running);
+	d->running_n--;
+	d->again_n -= a->again;
+	a->job->in_flight_n--;
+	if (part->attempt == a)
+		part->attempt = part->beside;
+	if (part->attempt == part->beside || part->beside == a)
+		part->beside = NULL;
+}
+
+/* Break ${a} off; when a worker has it, it comes back by itself. */
+static void
+drop(struct dispatch *d, struct attempt *a)
+{
+	a->aborted = true;
+	if (!d->sinks.abort(a, d->sinks.arg)) {
+		struct part *part = &a->job->parts[a->part];
+
+		/* The part is nobody's, or the other one's. */
+		if (part->attempt == a)
+			part->attempt = part->beside;
+		if (part->attempt == part->beside || part->beside == a)
+			part->beside = NULL;
+		return;
+	}
+	endpoint_end(a->endpoint, a);
+	endpoint_dropped(a->endpoint, a);
+	dispatch_leave(d, a);
+	attempt_destroy(a);
 }
 
 static void
-on_good(struct job *job, struct attempt *a)
+drop_all(struct dispatch *d, struct job *job)
+{
+	for (size_t i = 0; i < job->parts_n; i++) {
+		struct part *part = &job->parts[i];
+
+		if (part->state != PART_RUNNING)
+			continue;
+		while (part->attempt != NULL)
+			drop(d, part->attempt);
+		part->state = PART_TODO;
+		job->running_n--;
+	}
+}
+
+static void
+fail(struct dispatch *d, struct job *job, const struct reason *why)
+{
+	job->failing = true;
+	job->reason = *why;
+	drop_all(d, job);
+}
+
+/* Half of ${ms}, and up to as much again. */
+static uint64_t
+jitter_ms(uint64_t ms)
+{
+	return ms / 2 + (uint64_t)random() % (ms / 2 + 1);
+}
+
+/*
+ * How long a job waits that failed at ${ep} for the ${n}th time.  Only what
+ * counts against it is waited out here; everything else is the endpoint's
+ * affair, which pauses itself.
+ */
+static uint64_t
+delay_ms(const struct job *job, const struct endpoint *ep, enum fate fate)
+{
+	bool elsewhere = lane_has_other(job->lane, ep);
+	uint64_t ms = elsewhere ? ELSEWHERE_FIRST_MS : THERE_FIRST_MS;
+	uint64_t most_ms = elsewhere ? ELSEWHERE_MOST_MS : THERE_MOST_MS;
+
+	if (!fate_counts(fate))
+		return 0;
+	for (unsigned i = 1; i < job->failures_n && ms < most_ms; i++)
+		ms *= 2;
+	return jitter_ms(ms < most_ms ? ms : most_ms);
+}
+
+static void
+on_good(struct dispatch *d, struct job *job, struct attempt *a)
 {
 	struct part *part = &job->parts[a->part];
 
+	if (part->attempt != NULL)
+		drop(d, part->attempt);
 	part->state = PART_DONE;
-	lane_note(job->lane, a->ended_ns - a->started_ns,
-	    job->cost_px / job->parts_n);
+	job->running_n--;
+	lane_note(job->lane, a->ended_ns - a->started_ns, a->cost_px);
+	hedge_took(&d->hedge, a->ended_ns - a->started_ns, a->cost_px);
 	part->reply = a->reply;
 	part->file_bytes = a->file_bytes;
 	part->files_n = a->files_n;
@@ -220,56 +311,56 @@ on_good(struct job *job, struct attempt *a)
 	a->file_bytes = NULL;
 	job->done_n++;
 	job->failures_n = 0;
+	job->avoid = NULL;
+	/* Of two that were made for a part, the first may be the better one. */
+	snprintf(job->endpoint, sizeof(job->endpoint), "%s", a->endpoint->name);
 	if (job->decoded_ns < a->ended_ns)
 		job->decoded_ns = a->ended_ns;
-}
-
-static void
-abort_attempts(struct dispatch *d, struct job *job)
-{
-	for (size_t i = 0; i < job->parts_n; i++) {
-		struct part *part = &job->parts[i];
-		struct attempt *a = part->attempt;
-
-		if (a == NULL)
-			continue;
-		a->aborted = true;
-		if (!d->sinks.abort(a, d->sinks.arg))
-			continue;
-		endpoint_end(a->endpoint);
-		endpoint_aborted(a->endpoint);
-		part->attempt = NULL;
-		part->state = PART_TODO;
-		job->running_n--;
-		attempt_destroy(a);
-	}
 }
 
 static void
 on_bad(struct dispatch *d, struct job *job, struct attempt *a)
 {
 	const struct verdict *v = &a->verdict;
+	struct reason why;
 	uint64_t at_ns;
 
-	job->parts[a->part].state = PART_TODO;
-	/* Parts that break off together, because their endpoint restarts, are
-	 * one failure of the job. */
-	if (job->retry_at_ns == 0)
-		job->failures_n++;
-	if (v->retry && job->failures_n < DISPATCH_FAILURES_MAX) {
-		at_ns = uv_hrtime() + backoff_ms(job, v) * MS_NS;
-		if (job->retry_at_ns < at_ns)
-			job->retry_at_ns = at_ns;
-		job->reason = v->reason;
+	if (v->fate == FATE_JOB) {
+		fail(d, job, &v->reason);
 		return;
 	}
-	job->failing = true;
+	/* The one beside it may still do it. */
+	if (job->parts[a->part].attempt != NULL)
+		return;
+	job->parts[a->part].state = PART_TODO;
+	job->running_n--;
+	job->avoid = a->endpoint;
 	job->reason = v->reason;
-	if (v->retry)
-		reason_set(&job->reason, v->reason.err,
+	/* Parts that break off together, because their endpoint restarts, are
+	 * one failure of the job. */
+	if (fate_counts(v->fate) && job->retry_at_ns == 0)
+		job->failures_n++;
+	if (job->failures_n >= d->options.attempts_max) {
+		reason_set(&why, v->reason.err,
 		    "given up after %u requests; the last: %.400s",
 		    job->attempts_n, v->reason.text);
-	abort_attempts(d, job);
+		fail(d, job, &why);
+		return;
+	}
+	at_ns = uv_hrtime() + delay_ms(job, a->endpoint, v->fate) * MS_NS;
+	if (job->retry_at_ns < at_ns)
+		job->retry_at_ns = at_ns;
+}
+
+static void
+judge(struct attempt *a)
+{
+	struct verdict *v = &a->verdict;
+
+	if ((v->fate == FATE_LOAD || v->fate == FATE_COLD) &&
+	    v->retry_after_ms < LOAD_PAUSE_MS)
+		v->retry_after_ms = (uint32_t)jitter_ms(2 * LOAD_PAUSE_MS);
+	endpoint_judge(a->endpoint, a, lane_may_out(a->job->lane, a->endpoint));
 }
 
 /* What WHY tells of it later. */
@@ -292,26 +383,23 @@ dispatch_verdict(struct dispatch *d, struct attempt *a)
 	struct job *job = a->job;
 	struct part *part = &job->parts[a->part];
 
-	assert(part->attempt == a && job->running_n > 0);
-	if (!job->failing)
-		leave_begun(job);
-	part->attempt = NULL;
-	job->running_n--;
-	job->http_status = a->verdict.http_status;
+	assert(job->in_flight_n > 0);
+	dispatch_leave_begun(job);
+	dispatch_leave(d, a);
 	if (a->aborted) {
-		endpoint_aborted(a->endpoint);
-		part->state = PART_TODO;
+		endpoint_dropped(a->endpoint, a);
 	} else {
-		endpoint_judge(a->endpoint, a);
+		assert(part->state == PART_RUNNING);
+		job->http_status = a->verdict.http_status;
+		judge(a);
 		note_history(job, a);
 		if (a->verdict.reason.err == LATENTD_OK)
-			on_good(job, a);
+			on_good(d, job, a);
 		else
 			on_bad(d, job, a);
 	}
 	attempt_destroy(a);
-	if (has_todo(job) && !job->failing && job->retry_at_ns == 0)
-		TAILQ_INSERT_TAIL(&job->lane->begun, job, link);
+	dispatch_join_begun(job);
 	settle(d, job);
 	dispatch_kick(d);
 }
@@ -322,62 +410,10 @@ dispatch_cancel(struct dispatch *d, struct job *job, const struct reason *why)
 	assert(job->state == JOB_ACTIVE);
 	if (job->failing)
 		return;
-	leave_begun(job);
-	job->failing = true;
-	job->reason = *why;
-	abort_attempts(d, job);
+	dispatch_leave_begun(job);
+	fail(d, job, why);
 	settle(d, job);
 	dispatch_kick(d);
-}
-
-/* ---- starting ---- */
-
-/* The endpoint of ${lane} with the smallest part of its slots taken. */
-static struct endpoint *
-choose(struct lane *lane)
-{
-	struct endpoint *best = NULL;
-
-	for (size_t i = 0; i < lane->endpoints_n; i++) {
-		struct endpoint *ep =
-		    lane->endpoints[(lane->next + i) % lane->endpoints_n];
-
-		if (endpoint_free_slots(ep) == 0)
-			continue;
-		if (best == NULL ||
-		    (uint64_t)ep->in_flight * best->parallel <
-			(uint64_t)best->in_flight * ep->parallel)
-			best = ep;
-	}
-	return best;
-}
-
-static void
-start_part(struct dispatch *d, struct job *job, struct endpoint *ep)
-{
-	struct attempt *a;
-	size_t i = 0;
-
-	while (job->parts[i].state != PART_TODO)
-		i++;
-	if ((a = attempt_create(job, i)) == NULL)
-		abort();
-	a->endpoint = ep;
-	job->parts[i].state = PART_RUNNING;
-	job->parts[i].attempt = a;
-	leave_begun(job);
-	job->running_n++;
-	if (has_todo(job))
-		TAILQ_INSERT_HEAD(&job->lane->begun, job, link);
-	job->attempts_n++;
-	if (job->started_ns == 0)
-		job->started_ns = uv_hrtime();
-	snprintf(job->endpoint, sizeof(job->endpoint), "%s", ep->name);
-	endpoint_begin(ep);
-	if (!d->sinks.start(a, d->sinks.arg)) {
-		endpoint_end(ep);
-		dispatch_verdict(d, a);
-	}
 }
 
 bool
@@ -387,47 +423,11 @@ dispatch_has_room(const struct dispatch *d)
 	    d->options.result_bytes_max;
 }
 
-static struct job *
-next_job(struct dispatch *d, struct lane *lane)
-{
-	struct reason why;
-	struct job *job;
-
-	while ((job = TAILQ_FIRST(&lane->begun)) != NULL && job_is_late(job)) {
-		job_late_reason(job, &why);
-		dispatch_cancel(d, job, &why);
-	}
-	if (job != NULL || !dispatch_has_room(d))
-		return job;
-	job = d->sinks.pop(lane, d->sinks.arg);
-	if (job == NULL)
-		return NULL;
-	job_move(d->jobs, job, JOB_ACTIVE);
-	lane->active_n++;
-	lane->active_px += job->cost_px;
-	TAILQ_INSERT_TAIL(&lane->begun, job, link);
-	return job;
-}
-
 static void
 on_idle(uv_idle_t *idle)
 {
-	struct dispatch *d = idle->data;
-	struct endpoint *ep;
-	struct job *job;
-
 	uv_idle_stop(idle);
-	if (d->paused)
-		return;
-	for (size_t i = 0; i < d->lanes_n; i++) {
-		struct lane *lane = d->lanes[i];
-
-		while ((ep = choose(lane)) != NULL &&
-		    (job = next_job(d, lane)) != NULL) {
-			lane->next = (lane->next + 1) % lane->endpoints_n;
-			start_part(d, job, ep);
-		}
-	}
+	dispatch_look(idle->data);
 }
 
 void

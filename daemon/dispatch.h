@@ -9,12 +9,11 @@
 
 struct dispatch;
 
-/* How often a job's requests may fail before the job does; those of a batch
- * that fail together count once. */
-#define DISPATCH_FAILURES_MAX 5u
-
 struct dispatch_sinks {
-	/* Pop the next QUEUED job of a lane whose deadline has not passed, or
+	/* Take a QUEUED job that was tried before out of lane->again; false:
+	 * its producer has no room for its result now. */
+	bool (*take)(struct job *job, void *arg);
+	/* Pop the next new QUEUED job of a lane whose deadline has not passed, or
 	 * NULL. */
 	struct job *(*pop)(struct lane *lane, void *arg);
 	/* Start an attempt; false: its verdict says why not. */
@@ -33,6 +32,11 @@ struct dispatch_options {
 	 * started. */
 	uint64_t result_bytes_max;
 	uint64_t age_ms; /* see order.h */
+	/* How often a job's requests may fail in ways that count (fate.h)
+	 * before the job does; those of a batch that fail together count
+	 * once. */
+	unsigned attempts_max;
+	unsigned hedge_percent; /* see hedge.h */
 };
 
 /* dispatch_open(loop, jobs, options, sinks): without endpoints.  NULL when

@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <uv.h>
+
+#include "base/log.h"
+
 struct endpoint *
 endpoint_create(const struct config_endpoint *config)
 {
@@ -14,16 +18,46 @@ endpoint_create(const struct config_endpoint *config)
 		return NULL;
 	memcpy(ep->name, config->name, sizeof(ep->name));
 	memcpy(ep->url, config->url, sizeof(ep->url));
+	memcpy(ep->health_path, config->health, sizeof(ep->health_path));
 	ep->model = config->model;
 	ep->task = config->task;
-	ep->parallel = config->parallel;
-	if (config->token != NULL &&
-	    asprintf(&ep->authorization, "Authorization: Bearer %s",
-		config->token) < 0) {
+	ep->weight = config->weight;
+	ep->backup = config->backup;
+	ep->times = config->times;
+	limit_init(&ep->limit, config->parallel);
+	fitness_init(&ep->fitness, uv_hrtime());
+	if (config->token != NULL && !endpoint_set_token(ep, config->token)) {
 		free(ep);
 		return NULL;
 	}
 	return ep;
+}
+
+static void
+forget_token(struct endpoint *ep)
+{
+	if (ep->authorization != NULL)
+		explicit_bzero(ep->authorization, strlen(ep->authorization));
+	free(ep->authorization);
+	ep->authorization = NULL;
+}
+
+bool
+endpoint_set_token(struct endpoint *ep, const char *token)
+{
+	char *authorization;
+
+	if (asprintf(&authorization, "Authorization: Bearer %s", token) < 0)
+		return false;
+	forget_token(ep);
+	ep->authorization = authorization;
+	return true;
+}
+
+void
+endpoint_resume(struct endpoint *ep)
+{
+	fitness_resume(&ep->fitness, uv_hrtime());
 }
 
 void
@@ -32,31 +66,48 @@ endpoint_destroy(struct endpoint *ep)
 	if (ep == NULL)
 		return;
 	assert(ep->in_flight == 0);
-	if (ep->authorization != NULL)
-		explicit_bzero(ep->authorization, strlen(ep->authorization));
-	free(ep->authorization);
+	forget_token(ep);
 	free(ep);
 }
 
 unsigned
-endpoint_free_slots(const struct endpoint *ep)
+endpoint_free_slots(const struct endpoint *ep, uint64_t now_ns)
 {
-	return ep->parallel - ep->in_flight;
+	unsigned limit = limit_now(&ep->limit);
+
+	if (!fitness_may_send(&ep->fitness, now_ns))
+		return 0;
+	/* Those from before it was taken out may still be there. */
+	if (fitness_is_trial(&ep->fitness))
+		return limit > ep->in_flight;
+	return limit > ep->in_flight ? limit - ep->in_flight : 0;
+}
+
+double
+endpoint_load(const struct endpoint *ep)
+{
+	return (double)ep->in_flight_px /
+	    ((double)limit_now(&ep->limit) * ep->weight);
 }
 
 void
-endpoint_begin(struct endpoint *ep)
+endpoint_begin(struct endpoint *ep, struct attempt *a)
 {
-	assert(ep->in_flight < ep->parallel);
 	ep->in_flight++;
+	ep->in_flight_px += a->cost_px;
 	ep->requests_n++;
+	a->in_flight = ep->in_flight;
+	a->trial = fitness_is_trial(&ep->fitness);
+	a->warming = ep->fitness.state == FITNESS_WARMING;
+	fitness_sent(&ep->fitness, a->trial);
 }
 
 void
-endpoint_end(struct endpoint *ep)
+endpoint_end(struct endpoint *ep, const struct attempt *a)
 {
-	assert(ep->in_flight > 0);
+	assert(ep->in_flight > 0 && ep->in_flight_px >= a->cost_px);
 	ep->in_flight--;
+	ep->in_flight_px -= a->cost_px;
 }
 
 void
@@ -68,10 +119,64 @@ endpoint_heard(struct endpoint *ep, long http_status)
 	ep->health = silent ? ENDPOINT_SILENT : ENDPOINT_ANSWERS;
 }
 
+/* What the limit learns from it. */
+static void
+teach_limit(struct endpoint *ep, const struct attempt *a)
+{
+	struct limit_sample sample = {
+	    .px = a->cost_px, .in_flight = a->in_flight};
+
+	if (a->verdict.fate == FATE_LOAD || a->verdict.fate == FATE_LATE ||
+	    (a->verdict.fate == FATE_COLD &&
+		ep->fitness.state == FITNESS_FIT)) {
+		/* A proxy also says 503 when its queue is full. */
+		limit_overload(&ep->limit);
+	} else if (a->verdict.fate == FATE_DONE && a->answered_ns != 0) {
+		sample.ns = a->answered_ns -
+		    (a->connected_ns != 0 ? a->connected_ns : a->started_ns);
+		limit_good(&ep->limit, &sample);
+	}
+}
+
 void
-endpoint_judge(struct endpoint *ep, const struct attempt *attempt)
+endpoint_checked(struct endpoint *ep, long http_status)
+{
+	endpoint_heard(ep, http_status);
+	if (http_status >= 200 && http_status < 300) {
+		ep->checks_bad_n = 0;
+		return;
+	}
+	if (++ep->checks_bad_n < ENDPOINT_CHECKS_BAD)
+		return;
+	ep->checks_bad_n = 0;
+	if (!fitness_absent(&ep->fitness, uv_hrtime()))
+		return;
+	if (http_status == 0)
+		reason_set(&ep->last_error, LATENTD_ERR_UNREACHABLE,
+		    "endpoint %s: %s gave no reply, %u times in a row",
+		    ep->name, ep->health_path, ENDPOINT_CHECKS_BAD);
+	else
+		reason_set(&ep->last_error, LATENTD_ERR_ENDPOINT,
+		    "endpoint %s: %s answered HTTP %ld, the last of %u "
+		    "failures in a row",
+		    ep->name, ep->health_path, http_status,
+		    ENDPOINT_CHECKS_BAD);
+	log_warn("endpoint=%s is %s now: %s", ep->name,
+	    fitness_name(ep->fitness.state), ep->last_error.text);
+}
+
+void
+endpoint_dropped(struct endpoint *ep, const struct attempt *a)
+{
+	ep->outcomes_n[LATENTD_ERR_CANCELLED]++;
+	fitness_dropped(&ep->fitness, a->trial);
+}
+
+void
+endpoint_judge(struct endpoint *ep, const struct attempt *attempt, bool may_out)
 {
 	const struct verdict *v = &attempt->verdict;
+	enum fitness_state before = ep->fitness.state;
 
 	ep->outcomes_n[v->reason.err]++;
 	ep->sent_bytes += attempt->sent_bytes;
@@ -81,12 +186,15 @@ endpoint_judge(struct endpoint *ep, const struct attempt *attempt)
 	/* Our own want of memory says nothing of it. */
 	if (v->http_status != 0 || v->reason.err != LATENTD_ERR_MEMORY)
 		endpoint_heard(ep, v->http_status);
-}
-
-void
-endpoint_aborted(struct endpoint *ep)
-{
-	ep->outcomes_n[LATENTD_ERR_CANCELLED]++;
+	teach_limit(ep, attempt);
+	if (fitness_ended(&ep->fitness, attempt->trial, v->fate,
+		v->retry_after_ms, may_out, uv_hrtime()))
+		limit_restart(&ep->limit);
+	if (ep->fitness.state != before)
+		log_warn("endpoint=%s is %s now, was %s%s%s", ep->name,
+		    fitness_name(ep->fitness.state), fitness_name(before),
+		    v->reason.err != LATENTD_OK ? ": " : "",
+		    v->reason.err != LATENTD_OK ? v->reason.text : "");
 }
 
 uint64_t

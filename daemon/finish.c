@@ -28,7 +28,7 @@ struct finish {
 static void
 fail(struct attempt *a, enum latentd_err err, const char *text)
 {
-	a->verdict.retry = true;
+	a->verdict.fate = err == LATENTD_ERR_MEMORY ? FATE_OURS : FATE_AGAIN;
 	reason_set(&a->verdict.reason, err, "endpoint %s: %s",
 	    a->endpoint->name, text);
 }

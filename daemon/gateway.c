@@ -277,6 +277,7 @@ gateway_open(uv_loop_t *loop, struct jobs *jobs,
 	g->loop = loop;
 	g->jobs = jobs;
 	g->sinks = *sinks;
+	g->deadline_ms = options->deadline_ms;
 	if (options->token != NULL &&
 	    (g->token = strdup(options->token)) == NULL)
 		abort();

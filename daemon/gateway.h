@@ -18,6 +18,7 @@ struct gateway_options {
 	const char *listen; /* "127.0.0.1:8377" */
 	const char *token; /* producers and scrapers must show it; or NULL */
 	uint64_t max_body_bytes;
+	uint64_t deadline_ms; /* of requests that name none; 0: none */
 };
 
 struct gateway_sinks {

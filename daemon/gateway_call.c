@@ -329,8 +329,10 @@ read_deadline(struct call *c)
 	const char *text = http_header(c->http, "X-Latentd-Deadline-Ms");
 	size_t n;
 
+	c->deadline_ms = c->gateway->deadline_ms;
 	if (text == NULL)
 		return LATENTD_OK;
+	c->deadline_ms = 0;
 	n = strspn(text, "0123456789");
 	if (n > 0 && n <= 9 && text[n] == '\0')
 		c->deadline_ms = strtoull(text, NULL, 10);

@@ -18,6 +18,7 @@ struct gateway {
 	struct gateway_sinks sinks;
 	struct http_server *server;
 	char *token; /* or NULL */
+	uint64_t deadline_ms;
 	unsigned working_n; /* calls that a worker has */
 	size_t sending_n; /* calls whose result is leaving */
 	uint64_t keys_n;

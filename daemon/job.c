@@ -194,7 +194,8 @@ job_destroy(struct jobs *jobs, struct job *j)
 {
 	struct producer *producer = j->producer;
 
-	assert(j->magic == JOB_MAGIC && j->running_n == 0 && j->share == NULL);
+	assert(
+	    j->magic == JOB_MAGIC && j->in_flight_n == 0 && j->share == NULL);
 	disown(jobs, j);
 	job_release_input(jobs, j);
 	job_drop_result(jobs, j);
@@ -323,6 +324,7 @@ job_revive(struct jobs *jobs, struct job *j)
 	j->kicks_n++;
 	j->failures_n = 0;
 	j->failing = false;
+	j->avoid = NULL;
 	/* Who kicks it does not mind how late it is. */
 	j->deadline_ns = 0;
 	j->retry_at_ns = 0;

@@ -29,6 +29,8 @@ enum part_state { PART_TODO = 0, PART_RUNNING, PART_DONE };
 struct part {
 	enum part_state state;
 	struct attempt *attempt; /* while RUNNING */
+	struct attempt *beside; /* a second one, while the first is late */
+	bool tried; /* an attempt was made for it */
 	nng_msg *reply; /* when DONE; front as in job.h below */
 	uint64_t *file_bytes; /* sizes of the files in it; owned */
 	size_t files_n;
@@ -81,9 +83,12 @@ struct job {
 	size_t parts_n;
 	struct part *parts;
 	size_t done_n; /* parts */
-	size_t running_n;
+	size_t running_n; /* parts */
+	size_t
+	    in_flight_n; /* attempts, those that do not matter any more too */
 	unsigned attempts_n; /* requests made, all parts together */
 	unsigned failures_n; /* failed ones since the last success */
+	const struct endpoint *avoid; /* where it failed last */
 	bool failing; /* ends as soon as no attempt runs */
 	uint64_t retry_at_ns; /* not before; 0: at once */
 	uint64_t submitted_ns;

@@ -39,11 +39,14 @@ joblog_retry(const struct job *job)
 {
 	uint64_t now_ns = uv_hrtime();
 
-	log_warn("job=%" PRIu64 " waits %" PRIu64
-		 " ms after a failed request: %s",
-	    job->id,
-	    job->retry_at_ns > now_ns ? (job->retry_at_ns - now_ns) / MS_NS : 0,
-	    job->reason.text);
+	if (job->retry_at_ns > now_ns)
+		log_warn("job=%" PRIu64 " waits %" PRIu64
+			 " ms after a failed request: %s",
+		    job->id, (job->retry_at_ns - now_ns) / MS_NS,
+		    job->reason.text);
+	else
+		log_warn("job=%" PRIu64 " is tried again: %s", job->id,
+		    job->reason.text);
 }
 
 void

@@ -13,12 +13,13 @@ struct lane {
 	const struct model *model;
 	enum latentd_task task;
 	struct order waiting; /* queue.c's: QUEUED, to be started */
+	struct job_list again; /* queue.c's: QUEUED, tried before */
+	size_t again_n;
 	struct job_list begun; /* dispatch.c's: ACTIVE, with parts
 	                                 * that no attempt runs for yet */
 	struct endpoint **endpoints; /* dispatch.c's */
 	size_t endpoints_n;
 	size_t next; /* where the next search begins */
-	unsigned slots_n; /* of all its endpoints */
 	size_t active_n; /* its active jobs, and their pixels */
 	uint64_t active_px;
 
@@ -41,5 +42,22 @@ void lane_note(struct lane *lane, uint64_t ns, uint64_t px);
  */
 uint64_t lane_estimate_ms(
     const struct lane *lane, uint64_t ahead_px, uint64_t cost_px);
+
+/* lane_slots_n(lane): requests that its endpoints take at the same time, those
+ * that are fit; at least 1. */
+unsigned lane_slots_n(const struct lane *lane);
+
+/*
+ * lane_has_fit(lane, ep): whether an endpoint other than ${ep} is fit that is no
+ * backup, or with ${backups} any.
+ * lane_has_other(lane, ep): whether one other than ${ep} is fit and its turn: a
+ * backup's is only while nothing else is fit.
+ * lane_may_out(lane, ep): whether ${ep} may be taken out for being bad: at most
+ * half of a lane's endpoints are, unless no other is sound anyway.
+ */
+bool lane_has_fit(
+    const struct lane *lane, const struct endpoint *ep, bool backups);
+bool lane_has_other(const struct lane *lane, const struct endpoint *ep);
+bool lane_may_out(const struct lane *lane, const struct endpoint *ep);
 
 #endif

@@ -38,7 +38,8 @@ static const char help[] =
     "  --help             print this and exit\n"
     "\n"
     "SIGTERM and SIGINT finish the jobs there are and stop; a second one\n"
-    "stops at once.  Exit codes: 0 stopped or checked, 1 could not start,\n"
+    "stops at once.  SIGHUP reads the endpoints' tokens again and tries\n"
+    "endpoints that were stopped.  Exit codes: 0 stopped or checked, 1 could not start,\n"
     "2 wrong usage, 3 wrong configuration.\n";
 
 static const struct option options[] = {
@@ -54,6 +55,7 @@ struct program {
 	uv_loop_t loop;
 	uv_signal_t term;
 	uv_signal_t interrupt;
+	uv_signal_t hangup;
 	struct pipeline *pipeline;
 	bool stopping;
 };
@@ -152,6 +154,7 @@ mask_signals(int how)
 	sigemptyset(&ours);
 	sigaddset(&ours, SIGTERM);
 	sigaddset(&ours, SIGINT);
+	sigaddset(&ours, SIGHUP);
 	pthread_sigmask(how, &ours, NULL);
 }
 
@@ -165,8 +168,10 @@ close_signals(struct program *prog)
 	mask_signals(SIG_BLOCK);
 	uv_close((uv_handle_t *)&prog->term, NULL);
 	uv_close((uv_handle_t *)&prog->interrupt, NULL);
+	uv_close((uv_handle_t *)&prog->hangup, NULL);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
 }
 
 static void
@@ -198,14 +203,26 @@ on_signal(uv_signal_t *signal, int number)
 }
 
 static void
+on_hangup(uv_signal_t *signal, int number)
+{
+	struct program *prog = signal->data;
+
+	(void)number;
+	if (!prog->stopping)
+		pipeline_reload(prog->pipeline);
+}
+
+static void
 listen_for_signals(struct program *prog)
 {
 	signal(SIGPIPE, SIG_IGN);
 	uv_signal_init(&prog->loop, &prog->term);
 	uv_signal_init(&prog->loop, &prog->interrupt);
-	prog->term.data = prog->interrupt.data = prog;
+	uv_signal_init(&prog->loop, &prog->hangup);
+	prog->term.data = prog->interrupt.data = prog->hangup.data = prog;
 	uv_signal_start(&prog->term, on_signal, SIGTERM);
 	uv_signal_start(&prog->interrupt, on_signal, SIGINT);
+	uv_signal_start(&prog->hangup, on_hangup, SIGHUP);
 	mask_signals(SIG_UNBLOCK);
 }
 

@@ -29,21 +29,21 @@ struct histogram {
 	double sum_s;
 };
 
-enum phase {
-	PHASE_QUEUED,
-	PHASE_CONNECT,
-	PHASE_UPLOAD,
-	PHASE_DECODE,
-	PHASE_DOWNLOAD,
-	PHASE_FINISH,
-	PHASE_DELIVERY,
-	PHASE_COUNT
+enum timed {
+	TIME_QUEUED,
+	TIME_CONNECT,
+	TIME_UPLOAD,
+	TIME_DECODE,
+	TIME_DOWNLOAD,
+	TIME_FINISH,
+	TIME_DELIVERY,
+	TIME_COUNT
 };
 
 static const struct {
 	const char *name;
 	const char *help;
-} phases[PHASE_COUNT] = {
+} phases[TIME_COUNT] = {
     {"job_queued", "Time from a job's arrival to its first request."},
     {"attempt_connect", "Time until a request had its connection."},
     {"attempt_upload", "Time a request's body took to send."},
@@ -62,7 +62,7 @@ struct counted {
 };
 
 struct metrics {
-	struct histogram times[PHASE_COUNT];
+	struct histogram times[TIME_COUNT];
 	uint64_t answers_n[ANSWER_COUNT];
 	uint64_t dropped_n;
 	struct counted *producers;
@@ -90,7 +90,7 @@ metrics_destroy(struct metrics *m)
 }
 
 static void
-observe(struct metrics *m, enum phase phase, uint64_t from_ns, uint64_t to_ns)
+observe(struct metrics *m, enum timed phase, uint64_t from_ns, uint64_t to_ns)
 {
 	struct histogram *h = &m->times[phase];
 	double s = to_ns > from_ns ? (double)(to_ns - from_ns) / NS_PER_S : 0;
@@ -106,14 +106,14 @@ void
 metrics_attempt(struct metrics *m, const struct attempt *a)
 {
 	if (a->connected_ns != 0)
-		observe(m, PHASE_CONNECT, a->started_ns, a->connected_ns);
+		observe(m, TIME_CONNECT, a->started_ns, a->connected_ns);
 	if (a->uploaded_ns != 0)
-		observe(m, PHASE_UPLOAD, a->connected_ns, a->uploaded_ns);
+		observe(m, TIME_UPLOAD, a->connected_ns, a->uploaded_ns);
 	/* An endpoint may refuse before it has heard all. */
 	if (a->uploaded_ns != 0 && a->answered_ns != 0)
-		observe(m, PHASE_DECODE, a->uploaded_ns, a->answered_ns);
+		observe(m, TIME_DECODE, a->uploaded_ns, a->answered_ns);
 	if (a->answered_ns != 0)
-		observe(m, PHASE_DOWNLOAD, a->answered_ns, a->ended_ns);
+		observe(m, TIME_DOWNLOAD, a->answered_ns, a->ended_ns);
 }
 
 /* Names that clients make up for one run would never end. */
@@ -152,15 +152,15 @@ metrics_ended(struct metrics *m, const struct job *job)
 	c->in_bytes += job->payload_bytes;
 	c->out_bytes += job->result_bytes;
 	if (job->started_ns != 0)
-		observe(m, PHASE_QUEUED, job->submitted_ns, job->started_ns);
+		observe(m, TIME_QUEUED, job->submitted_ns, job->started_ns);
 	if (job->state == JOB_DONE)
-		observe(m, PHASE_FINISH, job->decoded_ns, job->finished_ns);
+		observe(m, TIME_FINISH, job->decoded_ns, job->finished_ns);
 }
 
 void
 metrics_delivered(struct metrics *m, uint64_t finished_ns)
 {
-	observe(m, PHASE_DELIVERY, finished_ns, uv_hrtime());
+	observe(m, TIME_DELIVERY, finished_ns, uv_hrtime());
 }
 
 void
@@ -209,7 +209,7 @@ number(FILE *out, const char *name, const char *type, const char *help,
 }
 
 static void
-histogram(FILE *out, const struct histogram *h, enum phase phase)
+histogram(FILE *out, const struct histogram *h, enum timed phase)
 {
 	char name[64];
 	uint64_t n = 0;
@@ -318,7 +318,7 @@ endpoint_value(const struct endpoint *ep, int what)
 	case 1:
 		return ep->in_flight;
 	case 2:
-		return ep->parallel;
+		return limit_now(&ep->limit);
 	case 3:
 		return ep->sent_bytes;
 	default:
@@ -369,8 +369,8 @@ metrics_text(const struct metrics *m, const struct metrics_input *in)
 	books(out, m, in);
 	producers(out, m);
 	endpoints(out, in);
-	for (int p = 0; p < PHASE_COUNT; p++)
-		histogram(out, &m->times[p], (enum phase)p);
+	for (int p = 0; p < TIME_COUNT; p++)
+		histogram(out, &m->times[p], (enum timed)p);
 	if (fclose(out) != 0) {
 		free(text);
 		return NULL;

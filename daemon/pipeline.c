@@ -200,6 +200,14 @@ on_queue_ready(void *arg)
 	dispatch_kick(p->dispatch);
 }
 
+static bool
+on_take_again(struct job *job, void *arg)
+{
+	struct pipeline *p = arg;
+
+	return queue_take(p->queue, job);
+}
+
 static struct job *
 on_pop(struct lane *lane, void *arg)
 {
@@ -260,7 +268,7 @@ pipeline_on_transferred(struct attempt *attempt, void *arg)
 {
 	struct pipeline *p = arg;
 
-	endpoint_end(attempt->endpoint);
+	endpoint_end(attempt->endpoint, attempt);
 	metrics_attempt(p->metrics, attempt);
 	dispatch_kick(p->dispatch);
 	if (attempt->verdict.reason.err == LATENTD_OK) {
@@ -469,7 +477,8 @@ const struct gateway_sinks pipeline_gateway = {.lane = on_lane,
 
 const struct queue_options pipeline_queue = {.on_ready = on_queue_ready};
 
-const struct dispatch_sinks pipeline_dispatch = {.pop = on_pop,
+const struct dispatch_sinks pipeline_dispatch = {.take = on_take_again,
+    .pop = on_pop,
     .start = on_start,
     .abort = on_abort,
     .retry = on_retry,

@@ -28,6 +28,10 @@ enum latentd_err pipeline_open(uv_loop_t *loop, const struct config *config,
  */
 void pipeline_drain(struct pipeline *p);
 
+/* pipeline_reload(p): read the token files of endpoints again, and try those
+ * that were stopped; what cannot be read is logged and stays. */
+void pipeline_reload(struct pipeline *p);
+
 /* pipeline_close(p): end now; what is not finished or collected is lost, and
  * the log says how much. */
 void pipeline_close(struct pipeline *p);

@@ -55,7 +55,9 @@ open_dispatch(struct pipeline *p)
 {
 	const struct dispatch_options options = {
 	    .result_bytes_max = p->config->bytes,
-	    .age_ms = p->config->age_s * 1000};
+	    .age_ms = p->config->age_s * 1000,
+	    .attempts_max = p->config->attempts,
+	    .hedge_percent = p->config->hedge_percent};
 	struct dispatch_sinks sinks = pipeline_dispatch;
 	unsigned parallel_n = 0;
 
@@ -68,7 +70,9 @@ open_dispatch(struct pipeline *p)
 
 		if (ep == NULL || !dispatch_add(p->dispatch, ep))
 			return false;
-		parallel_n += ep->parallel;
+		parallel_n += p->config->endpoints[i].parallel > 0
+		    ? p->config->endpoints[i].parallel
+		    : LIMIT_MOST / 8;
 	}
 	p->transfers = transfers_open(
 	    p->loop, p->instance, parallel_n, pipeline_on_transferred, p);
@@ -156,6 +160,7 @@ open_gateway(struct pipeline *p, struct reason *why)
 {
 	const struct gateway_options options = {.listen = p->config->http,
 	    .token = p->config->http_token,
+	    .deadline_ms = p->config->http_deadline_s * 1000,
 	    .max_body_bytes = max_body_bytes(p)};
 	struct gateway_sinks sinks = pipeline_gateway;
 	enum latentd_err err;
@@ -285,7 +290,8 @@ on_close_timer(uv_timer_t *timer)
 	size_t kept_n = outbox_kept_n(p->outbox);
 
 	/* A worker cannot be stopped; its job's end comes back here. */
-	if (p->jobs.state_n[JOB_ACTIVE] > 0 || gateway_working(p->gateway))
+	if (p->reloading || p->jobs.state_n[JOB_ACTIVE] > 0 ||
+	    gateway_working(p->gateway))
 		return;
 	kept_n -= kept_n < p->lost_n ? kept_n : p->lost_n;
 	if (p->jobs.buried_n > 0)

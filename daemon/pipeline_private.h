@@ -54,6 +54,7 @@ struct pipeline {
 	struct drain *drain;
 	bool paused_in; /* no job is taken; dispatch has the other side */
 	bool closing;
+	bool reloading; /* a worker reads tokens */
 	uv_timer_t close_timer;
 	size_t lost_n; /* open jobs at the end */
 	void (*on_drained)(void *arg);

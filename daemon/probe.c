@@ -14,22 +14,29 @@
 #include "endpoint.h"
 #include "latentd/version.h"
 
+#define URL_BYTES (2 * LATENTD_MAX_URL_BYTES)
+
 struct target {
 	struct probe *probe;
 	struct endpoint *endpoint;
 	CURL *easy; /* while it is asked */
 	struct curl_slist *headers;
-	uint64_t next_ms; /* not before; of the loop's clock */
+	uint64_t next_ms; /* not before */
 	unsigned wait_ms; /* after the next question without an answer */
 };
 
 struct probe {
-	uv_loop_t *loop;
 	uv_timer_t timer;
 	struct curl_uv *curl;
 	struct target **targets;
 	size_t targets_n;
 };
+
+static uint64_t
+now(void)
+{
+	return uv_hrtime() / 1000000;
+}
 
 struct probe *
 probe_open(uv_loop_t *loop, struct curl_uv *curl)
@@ -38,7 +45,6 @@ probe_open(uv_loop_t *loop, struct curl_uv *curl)
 
 	if (p == NULL)
 		return NULL;
-	p->loop = loop;
 	p->curl = curl;
 	uv_timer_init(loop, &p->timer);
 	p->timer.data = p;
@@ -110,7 +116,7 @@ on_body(char *data, size_t size, size_t n, void *arg)
 static void
 put_off(struct target *t)
 {
-	t->next_ms = uv_now(t->probe->loop) + t->wait_ms;
+	t->next_ms = now() + t->wait_ms;
 	t->wait_ms *= 2;
 	if (t->wait_ms > PROBE_MOST_MS)
 		t->wait_ms = PROBE_MOST_MS;
@@ -122,9 +128,15 @@ on_done(CURL *easy, CURLcode code, void *arg)
 	struct target *t = arg;
 	long status = 0;
 
-	(void)code;
-	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+	if (code == CURLE_OK)
+		curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
 	forget_question(t);
+	if (t->endpoint->health_path[0] != '\0') {
+		endpoint_checked(t->endpoint, status);
+		t->next_ms = now() + PROBE_EVERY_MS;
+		probe_look(t->probe);
+		return;
+	}
 	/* Unless a job's request has found it out meanwhile. */
 	if (t->endpoint->health != ENDPOINT_ANSWERS)
 		endpoint_heard(t->endpoint, status);
@@ -137,14 +149,16 @@ on_done(CURL *easy, CURLcode code, void *arg)
 
 /* "https://host:port/path" → "https://host:port/health" */
 static void
-health_url(const char *url, char out[LATENTD_MAX_URL_BYTES + 16])
+health_url(const struct endpoint *ep, char out[URL_BYTES])
 {
-	const char *host = strstr(url, "://");
+	const char *path =
+	    ep->health_path[0] != '\0' ? ep->health_path : "/health";
+	const char *url = ep->url, *host = strstr(url, "://");
 	size_t n = strlen(url);
 
 	if (host != NULL)
 		n = (size_t)(host - url) + 3 + strcspn(host + 3, "/");
-	snprintf(out, LATENTD_MAX_URL_BYTES + 16, "%.*s/health", (int)n, url);
+	snprintf(out, URL_BYTES, "%.*s%s", (int)n, url, path);
 }
 
 static void
@@ -168,11 +182,11 @@ static void
 ask(struct target *t)
 {
 	const char *authorization = t->endpoint->authorization;
-	char url[LATENTD_MAX_URL_BYTES + 16];
+	char url[URL_BYTES];
 
 	if ((t->easy = curl_easy_init()) == NULL)
 		goto put_off;
-	health_url(t->endpoint->url, url);
+	health_url(t->endpoint, url);
 	set_options(t->easy, url);
 	if (authorization != NULL) {
 		t->headers = curl_slist_append(NULL, authorization);
@@ -204,11 +218,13 @@ probe_look(struct probe *p)
 
 	if (p == NULL)
 		return;
-	now_ms = uv_now(p->loop);
+	now_ms = now();
 	for (size_t i = 0; i < p->targets_n; i++) {
 		struct target *t = p->targets[i];
 
-		if (t->easy != NULL || t->endpoint->health == ENDPOINT_ANSWERS)
+		if (t->easy != NULL ||
+		    (t->endpoint->health == ENDPOINT_ANSWERS &&
+			t->endpoint->health_path[0] == '\0'))
 			continue;
 		if (t->next_ms <= now_ms)
 			ask(t);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Asks endpoints whether they answer, as long as nobody knows or they did not:
- * GET /health at the endpoint's origin.  An endpoint that answers is left in
- * peace, so that one that sleeps when idle can.  Loop thread.
+ * Asks endpoints whether they answer.  One with a health path in the
+ * configuration is asked for that, always.  Any other is asked for /health as
+ * long as nobody knows or it did not answer; once it does it is left in peace, so
+ * that one that sleeps when idle can.  Loop thread.
  */
 #ifndef DAEMON_PROBE_H
 #define DAEMON_PROBE_H
@@ -19,6 +20,8 @@ struct probe;
 #define PROBE_TIMEOUT_MS 5000
 #define PROBE_FIRST_MS 1000u
 #define PROBE_MOST_MS 60000u
+/* Between questions for a configured path. */
+#define PROBE_EVERY_MS 10000u
 
 /* probe_open(loop, curl): NULL when memory is out.  ${curl} must stay open
  * longer. */

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 
 #define MS_NS 1000000u
-#define MEMORY_RETRY_MS 100u
 
 struct queue {
 	struct jobs *jobs;
@@ -139,17 +138,14 @@ push_later(struct queue *q, struct job *job)
 	arm(q);
 }
 
-/* Without memory for its share, it comes again a little later. */
+/* Behind those that failed before it; they go before all that are new, but
+ * dispatch holds them to a part of what is in flight. */
 static void
-push_again(struct queue *q, struct job *job)
+push_again(struct job *job)
 {
-	uint64_t now_ns = uv_hrtime();
-
 	job->retry_at_ns = 0;
-	if (order_push(&job->lane->waiting, job, now_ns))
-		return;
-	job->retry_at_ns = now_ns + MEMORY_RETRY_MS * MS_NS;
-	push_later(q, job);
+	TAILQ_INSERT_TAIL(&job->lane->again, job, link);
+	job->lane->again_n++;
 }
 
 static void
@@ -162,7 +158,7 @@ on_timer(uv_timer_t *timer)
 	while ((job = TAILQ_FIRST(&q->later)) != NULL &&
 	    job->retry_at_ns <= now_ns) {
 		TAILQ_REMOVE(&q->later, job, link);
-		push_again(q, job);
+		push_again(job);
 	}
 	arm(q);
 	q->options.on_ready(q->options.arg);
@@ -180,11 +176,11 @@ queue_push(struct queue *q, struct job *job)
 		if (job->retry_at_ns != 0)
 			push_later(q, job);
 		else
-			push_again(q, job);
+			push_again(job);
 		/* It brings nothing for now, so its like have room. */
 		queue_unpark(q, job->producer);
 	}
-	if (job->share != NULL)
+	if (job->retry_at_ns == 0)
 		q->options.on_ready(q->options.arg);
 	return true;
 }
@@ -210,6 +206,15 @@ queue_pop(struct queue *q, struct lane *lane)
 	return order_pop(&lane->waiting, uv_hrtime(), result_fits, NULL);
 }
 
+bool
+queue_take(struct queue *q, struct job *job)
+{
+	if (!result_fits(job, NULL))
+		return false;
+	queue_remove(q, job);
+	return true;
+}
+
 void
 queue_unpark(struct queue *q, struct producer *producer)
 {
@@ -223,11 +228,14 @@ queue_remove(struct queue *q, struct job *job)
 	assert(job->state == JOB_QUEUED);
 	if (job->share != NULL) {
 		order_remove(&job->lane->waiting, job);
-		return;
+	} else if (job->retry_at_ns != 0) {
+		TAILQ_REMOVE(&q->later, job, link);
+		job->retry_at_ns = 0;
+		arm(q);
+	} else {
+		TAILQ_REMOVE(&job->lane->again, job, link);
+		job->lane->again_n--;
 	}
-	TAILQ_REMOVE(&q->later, job, link);
-	job->retry_at_ns = 0;
-	arm(q);
 }
 
 /* ---- how long it will take ---- */
@@ -241,7 +249,7 @@ rank_of(const struct job *job)
 		return none;
 	if (job->share != NULL)
 		return order_rank(&job->lane->waiting, job);
-	/* It takes its old place, in front of its producer's younger ones. */
+	/* It was tried before and goes first. */
 	return none;
 }
 
@@ -256,7 +264,7 @@ queue_position(const struct job *job)
 static uint64_t
 ahead_px(const struct lane *lane, uint64_t waiting_px)
 {
-	if (lane->active_n >= lane->slots_n)
+	if (lane->active_n >= lane_slots_n(lane))
 		waiting_px += lane->active_px / 2;
 	return waiting_px;
 }

@@ -50,18 +50,23 @@ void queue_note_end(struct queue *q);
 
 /*
  * queue_push(q, job): take a NEW job, or an ACTIVE one that is to be tried
- * again once job->retry_at_ns is there.  False when memory is out: a NEW job is
- * then as it was; an ACTIVE one is always taken, and its producer has the room
- * again that its result would have needed.
+ * again, from lane->again, once job->retry_at_ns is there.  False when memory is
+ * out: a NEW job is then as it was; any other is always taken, and its producer
+ * has the room again that its result would have needed.
  */
 bool queue_push(struct queue *q, struct job *job);
 
 /*
- * queue_pop(q, lane): the job of ${lane} that goes next, still QUEUED, or NULL.
+ * queue_pop(q, lane): the new job of ${lane} that goes next, still QUEUED, or
+ * NULL.
  * A producer whose results fill its bounds is passed over until
  * queue_unpark().
  */
 struct job *queue_pop(struct queue *q, struct lane *lane);
+
+/* queue_take(q, job): take ${job}, which was tried before, out of lane->again;
+ * false, and nothing is changed: its producer's results fill its bounds. */
+bool queue_take(struct queue *q, struct job *job);
 
 /* queue_unpark(q, producer): it may have room for results again. */
 void queue_unpark(struct queue *q, struct producer *producer);

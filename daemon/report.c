@@ -88,11 +88,12 @@ endpoints_json(const struct dispatch *dispatch)
 		const struct endpoint *ep = dispatch_endpoint(dispatch, i);
 
 		json_array_append_new(list,
-		    json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, "
-			      "s:s}",
+		    json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, "
+			      "s:I, s:s}",
 			"name", ep->name, "model", ep->model->name, "task",
-			task_name(ep->task), "url", ep->url, "parallel",
-			(json_int_t)ep->parallel, "in_flight",
+			task_name(ep->task), "url", ep->url, "state",
+			fitness_name(ep->fitness.state), "parallel",
+			(json_int_t)limit_now(&ep->limit), "in_flight",
 			(json_int_t)ep->in_flight, "requests_total",
 			(json_int_t)ep->requests_n, "done_total",
 			(json_int_t)ep->outcomes_n[LATENTD_OK], "failed_total",

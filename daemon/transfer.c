@@ -17,17 +17,7 @@
 #include "latentd/version.h"
 
 #define ERROR_BODY_BYTES 8192u
-#define IDLE_HANDLES_MAX 32u
 #define BUFFER_BYTES 65536L
-
-struct transfers {
-	struct curl_uv *curl;
-	uint64_t instance;
-	void (*on_done)(struct attempt *, void *);
-	void *arg;
-	CURL *idle[IDLE_HANDLES_MAX];
-	size_t idle_n;
-};
 
 struct transfers *
 transfers_open(uv_loop_t *loop, uint64_t instance, unsigned connections_max,
@@ -44,7 +34,16 @@ transfers_open(uv_loop_t *loop, uint64_t instance, unsigned connections_max,
 		free(ts);
 		return NULL;
 	}
+	TAILQ_INIT(&ts->running);
+	uv_timer_init(loop, &ts->watch);
+	ts->watch.data = ts;
 	return ts;
+}
+
+static void
+on_closed(uv_handle_t *watch)
+{
+	free(watch->data);
 }
 
 void
@@ -55,7 +54,7 @@ transfers_close(struct transfers *ts)
 	while (ts->idle_n > 0)
 		curl_easy_cleanup(ts->idle[--ts->idle_n]);
 	curl_uv_close(ts->curl);
-	free(ts);
+	uv_close((uv_handle_t *)&ts->watch, on_closed);
 }
 
 struct curl_uv *
@@ -69,6 +68,8 @@ transfer_free(struct transfer *t)
 {
 	struct transfers *ts = t->ts;
 
+	if (t->attempt->stage == t)
+		TAILQ_REMOVE(&ts->running, t, running);
 	t->attempt->stage = NULL;
 	curl_slist_free_all(t->headers);
 	if (t->easy != NULL && ts->idle_n < IDLE_HANDLES_MAX) {
@@ -113,10 +114,14 @@ static int
 on_progress(void *arg, curl_off_t download_bytes, curl_off_t downloaded_bytes,
     curl_off_t upload_bytes, curl_off_t uploaded_bytes)
 {
-	struct attempt *a = ((struct transfer *)arg)->attempt;
+	struct transfer *t = arg;
+	struct attempt *a = t->attempt;
 
 	(void)download_bytes;
-	(void)downloaded_bytes;
+	if (t->bytes < uploaded_bytes + downloaded_bytes) {
+		t->bytes = uploaded_bytes + downloaded_bytes;
+		t->byte_ns = uv_hrtime();
+	}
 	if (a->uploaded_ns == 0 && upload_bytes > 0 &&
 	    uploaded_bytes >= upload_bytes)
 		a->uploaded_ns = uv_hrtime();
@@ -130,7 +135,7 @@ on_header(char *line, size_t size, size_t n, void *arg)
 	size_t bytes = size * n;
 
 	if (t->attempt->answered_ns == 0)
-		t->attempt->answered_ns = uv_hrtime();
+		t->attempt->answered_ns = t->byte_ns = uv_hrtime();
 	if (!take_header(line, bytes, "content-type", t->content_type) &&
 	    !take_header(line, bytes, "shape", t->shape))
 		take_header(line, bytes, "dtype", t->dtype);
@@ -204,13 +209,20 @@ static void
 on_done(CURL *easy, CURLcode code, void *arg)
 {
 	struct transfer *t = arg;
+
+	assert(t->easy == easy);
+	transfer_judge(t, code, &t->attempt->verdict);
+	transfer_end(t);
+}
+
+void
+transfer_end(struct transfer *t)
+{
 	struct transfers *ts = t->ts;
 	struct attempt *attempt = t->attempt;
 
-	assert(t->easy == easy);
 	attempt->ended_ns = uv_hrtime();
 	measure(t);
-	transfer_judge(t, code, &attempt->verdict);
 	transfer_free(t);
 	ts->on_done(attempt, ts->arg);
 }
@@ -233,7 +245,7 @@ set_headers(struct transfer *t)
 {
 	const struct attempt *a = t->attempt;
 	const struct remote_request *req = &a->job->remote;
-	char accept[64], type[64], key[96];
+	char accept[64], type[64], key[96], hold[48];
 
 	snprintf(accept, sizeof(accept), "Accept: %s",
 	    req->accept == REMOTE_ANY ? "*/*" : remote_type_name(req->accept));
@@ -246,6 +258,12 @@ set_headers(struct transfer *t)
 	snprintf(key, sizeof(key),
 	    "Idempotency-Key: %016" PRIx64 "-%" PRIu64 "-%zu", t->ts->instance,
 	    a->job->id, a->part);
+	/* A proxy that starts its endpoint holds the request meanwhile. */
+	snprintf(hold, sizeof(hold), "X-Scale-Up-Timeout: %u",
+	    a->endpoint->times.scale_up_s);
+	if (a->warming && a->endpoint->times.scale_up_s > 0 &&
+	    !add_header(t, hold))
+		return false;
 	return add_header(t, accept) && add_header(t, type) &&
 	    add_header(t, key) && add_header(t, "Expect:") &&
 	    (a->endpoint->authorization == NULL ||
@@ -261,6 +279,19 @@ set_url(struct transfer *t)
 	n = snprintf(t->url, sizeof(t->url), "%s%s", t->attempt->endpoint->url,
 	    remote_query_format(&t->attempt->job->remote, query));
 	return n > 0 && (size_t)n < sizeof(t->url);
+}
+
+static void
+set_times(struct transfer *t)
+{
+	const struct config_times *times = &t->attempt->endpoint->times;
+	long total_s = (long)times->total_s;
+
+	if (t->attempt->warming)
+		total_s += times->scale_up_s;
+	curl_easy_setopt(
+	    t->easy, CURLOPT_CONNECTTIMEOUT, (long)times->connect_s);
+	curl_easy_setopt(t->easy, CURLOPT_TIMEOUT, total_s);
 }
 
 static void
@@ -285,9 +316,7 @@ set_options(struct transfer *t)
 	curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
 	curl_easy_setopt(easy, CURLOPT_XFERINFODATA, t);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error);
-	curl_easy_setopt(
-	    easy, CURLOPT_CONNECTTIMEOUT_MS, (long)TRANSFER_CONNECT_MS);
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)TRANSFER_TOTAL_MS);
+	set_times(t);
 	/* 7.88 takes truncated HTTP/2 replies for whole ones. */
 	curl_easy_setopt(
 	    easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -324,12 +353,14 @@ transfer_start(struct transfers *ts, struct attempt *attempt)
 	if (curl_uv_start(ts->curl, t->easy, on_done, t) != 0)
 		goto free_transfer;
 	attempt->stage = t;
+	TAILQ_INSERT_TAIL(&ts->running, t, running);
+	transfer_watch(ts);
 	return true;
 
 free_transfer:
 	transfer_free(t);
 no_memory:
-	v->retry = true;
+	v->fate = FATE_OURS;
 	reason_set(&v->reason, LATENTD_ERR_MEMORY,
 	    "the daemon has no memory for the request to endpoint %s",
 	    attempt->endpoint->name);

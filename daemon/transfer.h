@@ -9,8 +9,6 @@
 struct transfers;
 
 /* How long a connection may take to come about, and one whole request. */
-#define TRANSFER_CONNECT_MS 10000
-#define TRANSFER_TOTAL_MS 600000
 
 /*
  * transfers_open(loop, instance, connections_max, on_done, arg):

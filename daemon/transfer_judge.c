@@ -10,12 +10,6 @@
 #include "tensor.h"
 #include "transfer_private.h"
 
-static bool
-is_transient_status(long status)
-{
-	return status == 408 || status == 425 || status == 429 || status >= 500;
-}
-
 /* A 400 for want of memory is the endpoint's trouble, not the job's. */
 static bool
 is_out_of_memory(const char *text)
@@ -63,9 +57,8 @@ judge_status(struct transfer *t, struct verdict *v)
 		    (uint8_t *)nng_msg_body(t->reply) + t->front_bytes,
 		    nng_msg_len(t->reply) - t->front_bytes, &said);
 	hide_token(t->attempt->endpoint, said.text);
-	v->retry =
-	    is_transient_status(v->http_status) || is_out_of_memory(said.text);
-	if (v->retry)
+	v->fate = fate_of_status(v->http_status, is_out_of_memory(said.text));
+	if (v->fate != FATE_JOB)
 		err = LATENTD_ERR_ENDPOINT;
 	curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &after_s);
 	if (after_s > 0)
@@ -92,8 +85,11 @@ static void
 judge_curl(struct transfer *t, CURLcode code, struct verdict *v)
 {
 	enum latentd_err err = LATENTD_ERR_ENDPOINT;
+	enum phase phase = transfer_phase(t);
 
-	v->retry = true;
+	v->fate = fate_of_curl((int)code, phase);
+	if (t->no_memory)
+		v->fate = FATE_OURS;
 	if (code == CURLE_COULDNT_CONNECT ||
 	    code == CURLE_COULDNT_RESOLVE_HOST ||
 	    code == CURLE_COULDNT_RESOLVE_PROXY)
@@ -102,12 +98,10 @@ judge_curl(struct transfer *t, CURLcode code, struct verdict *v)
 		err = LATENTD_ERR_TIMEOUT;
 	else if (code == CURLE_OUT_OF_MEMORY || t->no_memory)
 		err = LATENTD_ERR_MEMORY;
-	else if (code == CURLE_PEER_FAILED_VERIFICATION ||
-	    code == CURLE_URL_MALFORMAT)
-		v->retry = false;
-	reason_set(&v->reason, err, "endpoint %s: %s",
+	reason_set(&v->reason, err, "endpoint %s: %s (%s)",
 	    t->attempt->endpoint->name,
-	    t->error[0] != '\0' ? t->error : curl_easy_strerror(code));
+	    t->error[0] != '\0' ? t->error : curl_easy_strerror(code),
+	    phase_name(phase));
 }
 
 void
@@ -122,7 +116,7 @@ transfer_judge(struct transfer *t, CURLcode code, struct verdict *v)
 	if (t->reply != NULL)
 		bytes = nng_msg_len(t->reply) - t->front_bytes;
 	if (v->http_status == 200 && t->too_large) {
-		v->retry = true;
+		v->fate = FATE_AGAIN;
 		reason_set(&v->reason, LATENTD_ERR_ENDPOINT,
 		    "endpoint %s sent "
 		    "more than the %" PRIu64 " bytes that such a reply can "
@@ -139,7 +133,7 @@ transfer_judge(struct transfer *t, CURLcode code, struct verdict *v)
 		return;
 	}
 	if (bytes == 0) {
-		v->retry = true;
+		v->fate = FATE_AGAIN;
 		reason_set(&v->reason, LATENTD_ERR_ENDPOINT,
 		    "endpoint %s answered HTTP 200 without a body",
 		    a->endpoint->name);
@@ -153,7 +147,7 @@ transfer_judge(struct transfer *t, CURLcode code, struct verdict *v)
 		t->shape[0] != '\0' ? t->shape : NULL,
 		t->dtype[0] != '\0' ? t->dtype : NULL, bytes, &a->tensor,
 		&why) != LATENTD_OK) {
-		v->retry = true;
+		v->fate = FATE_AGAIN;
 		reason_set(&v->reason, LATENTD_ERR_ENDPOINT, "endpoint %s: %s",
 		    a->endpoint->name, why.text);
 		return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What transfer.c (requests) and transfer_judge.c (what they came to) share,
- * and nobody else includes.
+ * What transfer.c (requests), transfer_judge.c (what they came to) and
+ * transfer_watch.c (how long their phases take) share, and nobody else includes.
  */
 #ifndef DAEMON_TRANSFER_PRIVATE_H
 #define DAEMON_TRANSFER_PRIVATE_H
@@ -12,10 +12,28 @@
 #include "transfer.h"
 
 #define HEADER_VALUE_BYTES 256u
+#define IDLE_HANDLES_MAX 32u
+
+struct transfer;
+TAILQ_HEAD(transfer_list, transfer);
+
+struct transfers {
+	struct curl_uv *curl;
+	uint64_t instance;
+	void (*on_done)(struct attempt *, void *);
+	void *arg;
+	CURL *idle[IDLE_HANDLES_MAX];
+	size_t idle_n;
+	struct transfer_list running;
+	uv_timer_t watch; /* transfer_watch.c's */
+};
 
 struct transfer {
 	struct transfers *ts;
+	TAILQ_ENTRY(transfer) running;
 	struct attempt *attempt;
+	curl_off_t bytes; /* sent and received so far */
+	uint64_t byte_ns; /* when that last grew */
 	CURL *easy;
 	struct curl_slist *headers;
 	nng_msg *reply;
@@ -34,5 +52,17 @@ struct transfer {
  * verdict is OK, the reply belongs to the attempt.
  */
 void transfer_judge(struct transfer *t, CURLcode code, struct verdict *verdict);
+
+/* transfer_phase(t): where it is; CONNECT and UPLOAD are told apart when the
+ * first byte is sent. */
+enum phase transfer_phase(const struct transfer *t);
+
+/*
+ * transfer_watch(ts): a request began; see that no phase of any takes longer
+ * than its endpoint's times.
+ * transfer_end(t): ${t} has ended with its verdict; pass its attempt on.
+ */
+void transfer_watch(struct transfers *ts);
+void transfer_end(struct transfer *t);
 
 #endif

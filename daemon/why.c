@@ -116,23 +116,54 @@ attempts_json(const struct history *history, uint64_t now_ns)
 /* ---- what it waits for ---- */
 
 static json_t *
-endpoints_json(const struct lane *lane, bool *any_free)
+endpoints_json(const struct lane *lane, bool *any_free, uint64_t now_ns)
 {
 	json_t *list = json_array();
 
 	*any_free = false;
 	for (size_t i = 0; i < lane->endpoints_n; i++) {
 		const struct endpoint *ep = lane->endpoints[i];
-		bool is_free = endpoint_free_slots(ep) > 0;
+		bool is_free = endpoint_free_slots(ep, now_ns) > 0;
 
 		*any_free = *any_free || is_free;
 		json_array_append_new(list,
-		    json_pack("{s:s, s:I, s:I, s:b, s:s}", "name", ep->name,
+		    json_pack("{s:s, s:s, s:I, s:I, s:b, s:I, s:s}", "name",
+			ep->name, "state", fitness_name(ep->fitness.state),
 			"in_flight", (json_int_t)ep->in_flight, "parallel",
-			(json_int_t)ep->parallel, "full", !is_free,
+			(json_int_t)limit_now(&ep->limit), "full", !is_free,
+			"pause_ms",
+			ms_until(fitness_at_ns(&ep->fitness), now_ns),
 			"last_error", ep->last_error.text));
 	}
 	return list;
+}
+
+/* No endpoint is fit; the one that may be first again stands for all. */
+static void
+tell_unfit(const struct lane *lane, struct reason *why, uint64_t now_ns)
+{
+	const struct endpoint *first = lane->endpoints[0];
+
+	for (size_t i = 1; i < lane->endpoints_n; i++) {
+		const struct endpoint *ep = lane->endpoints[i];
+
+		if (first->fitness.state == FITNESS_STOPPED ||
+		    (ep->fitness.state != FITNESS_STOPPED &&
+			ep->fitness.until_ns < first->fitness.until_ns))
+			first = ep;
+	}
+	if (first->fitness.state == FITNESS_STOPPED)
+		reason_set(why, LATENTD_OK,
+		    "waits until somebody mends endpoint %s and restarts the "
+		    "daemon: %.300s",
+		    first->name, first->last_error.text);
+	else
+		reason_set(why, LATENTD_OK,
+		    "waits for an endpoint that is fit; %s is %s and tried "
+		    "again in %" PRIu64 " ms: %.300s",
+		    first->name, fitness_name(first->fitness.state),
+		    (uint64_t)ms_until(fitness_at_ns(&first->fitness), now_ns),
+		    first->last_error.text);
 }
 
 static void
@@ -148,7 +179,7 @@ tell_queued(const struct why_input *in, const struct job *job, json_t *root,
 	if (estimate_ms > 0)
 		put(root, "estimate_ms", (json_int_t)estimate_ms);
 	json_object_set_new(
-	    root, "endpoints", endpoints_json(job->lane, &any_free));
+	    root, "endpoints", endpoints_json(job->lane, &any_free, now_ns));
 	if (job->retry_at_ns != 0)
 		reason_set(why, LATENTD_OK,
 		    "waits %" PRIu64 " ms more before request %u, because the "
@@ -164,6 +195,8 @@ tell_queued(const struct why_input *in, const struct job *job, json_t *root,
 		reason_set(why, LATENTD_OK,
 		    "waits until its producer collects results: those that are "
 		    "there fill its bound");
+	else if (!lane_has_fit(job->lane, NULL, true))
+		tell_unfit(job->lane, why, now_ns);
 	else if (!any_free)
 		reason_set(why, LATENTD_OK,
 		    "waits for a free slot: every endpoint for %s is full, and "

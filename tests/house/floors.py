@@ -17,8 +17,8 @@ from pathlib import Path
 # The job's floor: the records that stages hand on, each may use those before
 # it.  NAME_more.c belongs to NAME, here and below.
 RECORDS = (
-    "producer", "config", "peer", "history", "job", "intake", "reply", "order",
-    "lane", "attempt", "endpoint",
+    "fate", "fitness", "limit", "hedge", "producer", "config", "peer",
+    "history", "job", "intake", "reply", "attempt", "endpoint", "order", "lane",
 )
 
 # The stages, and what else stands on their floor.

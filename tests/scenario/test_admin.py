@@ -8,8 +8,8 @@ import pytest
 
 import processes
 import wire
-from fakes import dead_url, fake_pixels, good, held, never, status
-from samples import latent
+from fakes import fake_pixels, good, held, never, status
+from samples import direct_pixels, latent
 
 Z = latent(seed=1)
 
@@ -107,11 +107,12 @@ def test_a_failed_job_is_kicked_when_the_endpoint_is_fixed(
     )
 
 
-def test_a_job_that_found_nobody_is_kicked_by_its_producer(
+def test_a_job_that_was_given_up_is_kicked_by_its_producer(
     start_fake, start_daemon, connect
 ):
-    fake = start_fake(*[status(503)] * 5)
-    daemon = start_daemon(fake.section())
+    fake = start_fake(*[status(500)] * 5)
+    # Two at once, so that its tries are not put off for long.
+    daemon = start_daemon({**fake.section(), "queue": {"attempts": 5}})
     producer = connect(daemon)
     job = bury(producer)
     producer.ask("ADMIN", {"op": "kick", "id": job}).expect("DONE", jobs=1)
@@ -435,21 +436,23 @@ def test_help_fits_a_terminal(latentctl, command):
     assert max(map(len, text.splitlines())) < 80
 
 
-def test_a_dead_endpoint_costs_no_latent(
-    start_fake, start_daemon, connect, short_tmp
-):
-    """The whole story: nobody answers, the job fails, the endpoint comes."""
-    fake = start_fake()
-    sections = {
-        **fake.section("alive", model="flux"),
+def test_a_dead_endpoint_costs_no_latent(start_daemon, connect, stack):
+    """The whole story: nobody answers, the job waits, the endpoint comes."""
+    port = processes.free_port()
+    daemon = start_daemon({
         "endpoint dead": {"model": "sd-v1", "task": "decode",
-                          "url": dead_url()},
-    }
-    daemon = start_daemon(sections)
+                          "url": f"http://127.0.0.1:{port}/sd-v1"},
+        "queue": {"attempts": 1},
+    })
     producer = connect(daemon)
-    job = bury(producer)
+    job = submit(producer)
+    daemon.wait_line("endpoint=dead is out now")
     why = json.loads(producer.ask("WHY", {"id": job}).body)
-    assert why["delivery"] == "buried"
+    assert (why["state"], why["buried"]) == ("queued", False)
     assert {a["code"] for a in why["attempts"]} == {"unreachable"}
     assert why["latent_bytes"] == len(Z.data)
-    assert f"latentctl kick {job}" in why["why"]
+    assert "dead is out" in why["why"]
+    endpoint = stack.enter_context(processes.Endpoint(port=port))
+    result = producer.take("k").expect("RESULT", state="done", id=job)
+    producer.thank()
+    assert result.body == direct_pixels(endpoint.url, Z).tobytes()

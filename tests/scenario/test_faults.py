@@ -6,6 +6,7 @@ says why it did not, and other jobs go on.
 """
 
 import json
+import signal
 import threading
 
 import pytest
@@ -79,6 +80,8 @@ def last_error(daemon):
      r"HTTP 429: busy"),
     (status(400, "CUDA out of memory. Tried to allocate"), "pixels",
      r"HTTP 400: CUDA out of memory"),
+    (status(204), "pixels", r"HTTP 204"),
+    (status(206, "a part"), "pixels", r"HTTP 206"),
 ], ids=lambda value: getattr(value, "__name__", None))
 def test_a_lie_is_named_and_tried_again(
     start_fake, start_daemon, connect, lie, output, reason
@@ -92,8 +95,8 @@ def test_a_lie_is_named_and_tried_again(
     else:
         assert pixels_of(result.body).shape == (64, 64, 3)
     daemon.wait_line(
-        r"job=1 waits \d+ ms after a failed request: endpoint fake.*"
-        f"({reason})"
+        r"job=1 (waits \d+ ms after a failed request|is tried again): "
+        f"endpoint fake.*({reason})"
     )
     assert last_error(daemon).startswith("endpoint fake")
     first, second = fake.requests
@@ -142,16 +145,9 @@ def test_a_lie_about_films_floats_and_latents_is_named(
 @pytest.mark.parametrize("step, code, sentence", [
     (status(400, "shape is not what I like"), "refused",
      "endpoint fake answered HTTP 400: shape is not what I like"),
-    (status(404, "no such path"), "refused", "HTTP 404: no such path"),
     (status(413, "too large"), "refused", "HTTP 413: too large"),
     (status(422, b"plain words", kind="text/plain"), "refused",
      "HTTP 422: plain words"),
-    (status(401, "no"), "denied", "check its token_file"),
-    (status(403, "no"), "denied", "check its token_file"),
-    (status(204), "refused", "HTTP 204"),
-    (status(206, "a part"), "refused", "HTTP 206"),
-    (fakes.redirect("http://127.0.0.1:1/elsewhere"), "refused",
-     "redirects are not followed"),
     (status(400, b'{"error": "a\\u001b[31m\\nb\\u0000c"}'), "refused",
      "HTTP 400: "),
     (status(400, b"\x1b]0;x\x07\x9b31m\xff\xfe"), "refused", "HTTP 400: "),
@@ -171,16 +167,55 @@ def test_a_refusal_ends_the_job_with_the_endpoints_sentence(
     assert line.isprintable() and sentence in line
 
 
+@pytest.mark.parametrize("step, code, sentence", [
+    (status(401, "no"), "denied", "check its token_file"),
+    (status(403, "no"), "denied", "check its token_file"),
+    (status(402, "no money"), "endpoint", "HTTP 402: no money"),
+    (status(404, "no such path"), "endpoint", "HTTP 404: no such path"),
+    (status(405, "no POST"), "endpoint", "HTTP 405: no POST"),
+    (status(410, "moved away"), "endpoint", "HTTP 410: moved away"),
+    (fakes.redirect("http://127.0.0.1:1/elsewhere"), "endpoint",
+     "redirects are not followed"),
+])
+def test_an_endpoint_set_up_wrongly_is_stopped_and_its_job_waits(
+    start_fake, start_daemon, connect, step, code, sentence
+):
+    fake = start_fake(step)
+    daemon = start_daemon({**fake.section(), "queue": {"attempts": 1}})
+    producer = connect(daemon)
+    submit(producer)
+    daemon.wait_line("endpoint=fake is stopped now")
+    # A job that comes later is not sent there either.
+    submit(producer, "later")
+    producer.collect(100).expect("EMPTY", pending=2)
+    [endpoint] = json.loads(wire.report(daemon.url))["endpoints"]
+    assert endpoint["state"] == "stopped"
+    assert sentence in endpoint["last_error"]
+    for key in ("k", "later"):
+        why = json.loads(producer.ask("WHY", {"key": key}).body)
+        assert why["state"] == "queued"
+        assert "fake" in why["why"] and sentence in why["why"]
+    why = json.loads(producer.ask("WHY", {"key": "k"}).body)
+    assert (why["code"], why["requests"]) == (code, 1)
+    assert len(fake.requests) == 1
+    # Somebody has looked after it and says so.
+    daemon.signal(signal.SIGHUP)
+    for result in producer.take_all(2).values():
+        check(result)
+    assert len(fake.requests) == 3
+
+
 def test_an_endpoint_that_never_recovers_costs_the_job_only(
     start_fake, start_daemon, connect
 ):
-    fake = start_fake(*[status(503, "starting")] * 5)
-    daemon = start_daemon(fake.section(parallel=1))
+    fake = start_fake(*[status(500, "broken")] * 3)
+    daemon = start_daemon(
+        {**fake.section(parallel=1), "queue": {"attempts": 3}})
     producer = connect(daemon)
     result = decode(producer)
-    result.expect("RESULT", state="failed", code="endpoint", attempts=5)
-    assert "given up after 5 requests" in result["message"]
-    assert "HTTP 503: starting" in result["message"]
+    result.expect("RESULT", state="failed", code="endpoint", attempts=3)
+    assert "given up after 3 requests" in result["message"]
+    assert "HTTP 500: broken" in result["message"]
     keys = {r.headers["Idempotency-Key"] for r in fake.requests}
     assert len(keys) == 1
     check(decode(producer, "next"))
@@ -254,14 +289,25 @@ def dead_section(model, **keys):
     }}
 
 
-def test_a_dead_endpoint_is_named_when_its_retries_are_over(
+def test_a_job_waits_for_a_dead_endpoint_until_its_deadline(
     start_daemon, connect
 ):
-    daemon = start_daemon(dead_section("sd-v1"))
-    result = decode(connect(daemon))
-    result.expect("RESULT", state="failed", code="unreachable", attempts=5)
-    assert "endpoint dead-sd-v1" in result["message"]
-    assert "given up after 5 requests" in result["message"]
+    daemon = start_daemon(
+        {**dead_section("sd-v1"), "queue": {"attempts": 1}})
+    producer = connect(daemon)
+    submit(producer, "for-ever")
+    producer.submit("k", Z.data, **Z.fields, deadline_ms=3000)
+    result = producer.take("k")
+    result.expect("RESULT", state="expired", code="expired")
+    producer.thank()
+    assert "deadline of 3000 ms" in result["message"]
+    why = json.loads(producer.ask("WHY", {"key": "for-ever"}).body)
+    assert why["state"] == "queued" and why["code"] == "unreachable"
+    assert "endpoint that is fit; dead-sd-v1 is out" in why["why"]
+    # One trial at a time, after growing pauses.
+    [endpoint] = json.loads(wire.report(daemon.url))["endpoints"]
+    assert 1 <= endpoint["requests_total"] <= 8
+    producer.cancel("for-ever").expect("CANCELLED")
 
 
 def test_a_dead_endpoint_of_one_model_holds_up_no_other(
@@ -341,7 +387,7 @@ def test_an_endpoint_that_comes_back_serves_the_waiting_job(
     }})
     producer = connect(daemon)
     submit(producer)
-    daemon.wait_line("job=1 waits .* endpoint late")
+    daemon.wait_line("job=1 is tried again: endpoint late")
     stack.enter_context(processes.Endpoint(port=port))
     result = producer.take("k").expect("RESULT", state="done")
     producer.thank()
@@ -398,10 +444,18 @@ def test_the_token_is_nowhere_to_be_read(
     daemon = start_daemon(
         fake.section(token_file=token_file), "--log-level", "debug"
     )
-    result = decode(connect(daemon))
+    producer = connect(daemon)
+    submit(producer)
+    # A line that tells of the failure; what stops an endpoint ends no job.
+    daemon.wait_line("endpoint fake")
+    why = producer.ask("WHY", {"key": "k"}).expect("REPORT").body.decode()
+    if '"stopped"' in why:
+        producer.cancel("k").expect("CANCELLED")
+    result = producer.take("k")
+    producer.thank()
     cmdline = open(f"/proc/{daemon.pid}/cmdline").read()
     for text in (
-        str(result.fields), wire.report(daemon.url).decode(),
+        why, str(result.fields), wire.report(daemon.url).decode(),
         daemon.stderr(), daemon.stdout(), cmdline,
     ):
         assert TOKEN not in text
@@ -423,8 +477,10 @@ def test_the_endpoint_accepts_the_right_token_only(
     producer = connect(daemon)
     decode(producer).expect("RESULT", state="done")
     submit(producer, "x", latent("sdxl"))
-    result = producer.take("x")
-    result.expect("RESULT", state="failed", code="denied", attempts=1)
+    line = daemon.wait_line("^.*endpoint=sdxl-decode is stopped now.*$")[0]
+    assert "check its token_file" in line
+    producer.cancel("x").expect("CANCELLED")
+    producer.take("x").expect("RESULT", state="cancelled", attempts=1)
     producer.thank()
     assert TOKEN not in daemon.stderr()
 

@@ -169,16 +169,28 @@ def test_the_endpoints_own_sentence_comes_through(
     assert len(fake.requests) == 1
 
 
-def test_a_dead_endpoint_is_told_in_json_when_all_tries_are_over(
-    start_gateway, session
+@pytest.mark.parametrize("given_s, headers", [
+    (1, {}), (600, {"X-Latentd-Deadline-Ms": "500"}),
+], ids=["configured", "asked for"])
+def test_a_dead_endpoint_is_told_in_json_when_the_deadline_is_over(
+    start_gateway, session, given_s, headers
 ):
-    daemon = start_gateway({"endpoint dead": {
-        "model": "sdxl", "task": "decode", "url": dead_url() + "/sdxl",
-    }})
-    reply = post(session, daemon.http, "sdxl", GOOD, GOOD_BODY)
-    assert reply.status_code in (502, 503, 504)
+    daemon = start_gateway({
+        "endpoint dead": {
+            "model": "sdxl", "task": "decode", "url": dead_url() + "/sdxl",
+        },
+        "daemon": {"http_deadline_s": given_s},
+    })
+    reply = session.post(
+        f"{daemon.http}/sdxl?{GOOD}", data=GOOD_BODY,
+        headers={"Accept": "tensor/binary", **headers},
+        timeout=processes.PATIENCE_S,
+    )
+    assert reply.status_code == 504
+    assert "deadline" in error_of(reply)
     assert "endpoint dead" in error_of(reply)
-    assert gauges(daemon.http)['latentd_jobs_ended_total{outcome="failed"}'] == 1
+    assert gauges(daemon.http)[
+        'latentd_jobs_ended_total{outcome="expired"}'] == 1
 
 
 def test_a_retry_is_counted_in_the_reply_and_not_seen_otherwise(

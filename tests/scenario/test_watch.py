@@ -62,7 +62,7 @@ def end(process):
 def test_every_change_of_a_state_is_a_line(
     start_fake, start_daemon, connect, watch
 ):
-    fake = start_fake(status(503), then=status(400, "no"))
+    fake = start_fake(status(500), then=status(400, "no"))
     daemon = start_daemon({
         **fake.section(), **NUDGE, "daemon": {"events": "state"},
     })

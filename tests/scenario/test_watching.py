@@ -181,7 +181,7 @@ def events_of(subscriber, producer, n):
 def test_a_subscriber_sees_every_state(
     start_fake, start_daemon, connect, subscribe
 ):
-    fake = start_fake(status(503), then=status(400, "no"))
+    fake = start_fake(status(500), then=status(400, "no"))
     daemon = start_daemon({
         **fake.section(), **NUDGE, "daemon": {"events": "state"},
     })
@@ -313,7 +313,7 @@ def test_check_prints_what_would_be_used(check, tmp_path):
     assert (code, err) == (0, "")
     for line in (
         "listen = ipc:///run/latentd/latentd.sock", "events = none",
-        "jobs = 10000", "bytes = 2147483648", "[endpoint a]", "parallel = 2",
+        "jobs = 10000", "bytes = 2147483648", "[endpoint a]", "parallel = auto",
     ):
         assert line in out.splitlines()
     # Its output is a configuration that says the same.

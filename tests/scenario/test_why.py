@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+import processes
 from fakes import held, never, status
 from samples import latent
 
@@ -71,33 +72,64 @@ def test_an_active_job_names_its_endpoint(
     assert "gpu" in said["why"]
 
 
-def test_a_job_that_waits_for_its_retry_says_when_and_why(
-    start_fake, start_daemon, connect, latentctl
+@pytest.mark.parametrize("code, state, sentence", [
+    (503, "warming", "waits for an endpoint that is fit; gpu is warming"),
+    (429, "fit", "because endpoint gpu asked for patience"),
+])
+def test_a_job_that_waits_for_an_endpoint_says_how_long_and_why(
+    start_fake, start_daemon, connect, latentctl, code, state, sentence
 ):
     fake = start_fake(
-        status(503, "still loading", headers=[("Retry-After", "3600")]))
+        status(code, "still loading", headers=[("Retry-After", "500")]))
     daemon = start_daemon(fake.section("gpu"))
     producer = connect(daemon)
     job = submit(producer)
-    daemon.wait_line(f"job={job} waits")
+    daemon.wait_line(f"job={job} is tried again")
     said = why(producer, key="k")
     assert said["state"] == "queued"
-    assert 3500000 < said["retry_in_ms"] <= 3600000
+    [endpoint] = said["endpoints"]
+    assert endpoint["state"] == state and endpoint["full"]
+    assert 490000 < endpoint["pause_ms"] <= 500000
+    assert "still loading" in endpoint["last_error"]
     assert "still loading" in said["reason"] and said["code"] == "endpoint"
-    assert "still loading" in said["why"] and "request 2" in said["why"]
+    assert "still loading" in said["why"] and sentence in said["why"]
     [attempt] = said["attempts"]
     assert (attempt["endpoint"], attempt["http_status"], attempt["code"]) == (
-        "gpu", 503, "endpoint")
+        "gpu", code, "endpoint")
     assert attempt["ago_ms"] >= 0 and attempt["took_ms"] >= 0
     text = latentctl(daemon, "why", job, check=0).stdout.decode()
-    assert "still loading" in text and "503" in text
+    assert "still loading" in text and str(code) in text
+    # Another job waits for the same, though it has not been tried.
+    submit(producer, "next")
+    assert sentence in why(producer, key="next")["why"]
+
+
+def test_a_job_that_waits_for_its_retry_says_when_and_why(
+    start_fake, start_daemon, connect
+):
+    # The seventh try comes after eight seconds at the least.
+    fake = start_fake(then=status(500, "no luck"))
+    daemon = start_daemon({
+        **fake.section("gpu"), "queue": {"attempts": 100}})
+    producer = connect(daemon)
+    job = submit(producer)
+    daemon.wait_line(f"job={job} waits .*no luck")
+
+    def look():
+        said = why(producer, key="k")
+        return said if "retry_in_ms" in said else None
+
+    said = processes.wait_until(look, "it waits for its retry")
+    assert 0 <= said["retry_in_ms"] <= 30000
+    assert "no luck" in said["why"]
+    assert f"request {said['requests'] + 1}" in said["why"]
 
 
 def test_a_failed_job_tells_its_attempts_and_how_to_kick_it(
     start_fake, start_daemon, connect, latentctl
 ):
-    fake = start_fake(*[status(503, f"try {i}") for i in range(5)])
-    daemon = start_daemon(fake.section("gpu"))
+    fake = start_fake(*[status(500, f"try {i}") for i in range(5)])
+    daemon = start_daemon({**fake.section("gpu"), "queue": {"attempts": 5}})
     producer = connect(daemon)
     job = submit(producer)
     producer.collect().expect("RESULT", state="failed")
@@ -111,7 +143,7 @@ def test_a_failed_job_tells_its_attempts_and_how_to_kick_it(
     said = why(producer, id=job)
     assert (said["delivery"], said["requests"]) == ("buried", 5)
     assert 0 < said["kept_ms"] <= 86400000
-    assert [a["http_status"] for a in said["attempts"]] == [503] * 5
+    assert [a["http_status"] for a in said["attempts"]] == [500] * 5
     assert f"latentctl kick {job}" in said["why"] and "try 4" in said["why"]
     text = latentctl(daemon, "why", job, check=0).stdout.decode()
     assert max(map(len, text.splitlines())) <= 80

@@ -15,6 +15,7 @@ import io
 import socket
 import struct
 import threading
+import time
 import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -42,6 +43,7 @@ class Request:
         self.headers = handler.headers
         self.body = body
         self.closed = threading.Event()  # by the client, while it waited
+        self.at_s = time.monotonic()
 
     @property
     def shape(self):
@@ -306,6 +308,18 @@ def reset(exchange):
 def hang_up(exchange):
     """Close without a word."""
     exchange.end()
+
+
+def stalled(exchange):
+    """Half of it, and then nothing; request.closed as in never()."""
+    data, shape, dtype = exchange.tensor()
+    exchange.reply(
+        data[: len(data) // 2],
+        "tensor/binary",
+        headers=[("shape", shape), ("dtype", dtype)],
+        length=len(data),
+    )
+    never(exchange)
 
 
 def never(exchange):

@@ -38,7 +38,14 @@ Test(config, one_endpoint_is_enough_and_the_rest_has_defaults)
 	cr_assert_str_eq(c->endpoints[0].model->name, "sdxl");
 	cr_assert_eq(c->endpoints[0].task, LATENTD_DECODE);
 	cr_assert_str_eq(c->endpoints[0].url, "http://127.0.0.1:8000/sdxl");
-	cr_assert_eq(c->endpoints[0].parallel, 2);
+	cr_assert_eq(c->endpoints[0].parallel, 0);
+	cr_assert_eq(c->endpoints[0].weight, 1);
+	cr_assert_not(c->endpoints[0].backup);
+	cr_assert_str_eq(c->endpoints[0].health, "");
+	cr_assert_gt(c->endpoints[0].times.connect_s, 0);
+	cr_assert_gt(c->endpoints[0].times.stall_s, 0);
+	cr_assert_gt(c->endpoints[0].times.think_s, 0);
+	cr_assert_gt(c->endpoints[0].times.total_s, 0);
 	cr_assert_null(c->endpoints[0].token);
 	config_destroy(c);
 }
@@ -47,7 +54,7 @@ Test(config, every_key_is_read)
 {
 	struct fixture_file token = fixture_file("hf_abc\n", 7);
 	struct config *c;
-	char text[1024];
+	char text[2048];
 
 	snprintf(text, sizeof(text),
 	    "; a comment\n"
@@ -64,6 +71,8 @@ Test(config, every_key_is_read)
 	    "jobs = 7\n"
 	    "bytes = 1 MiB\n"
 	    "keep_s = 9\n"
+	    "attempts = 4\n"
+	    "hedge_percent = 2\n"
 	    "[endpoint A-z.0_9]\n"
 	    "model = hunyuan-video\n"
 	    "task = encode\n"
@@ -86,10 +95,34 @@ Test(config, every_key_is_read)
 	cr_assert_str_eq(c->endpoints[0].model->name, "hunyuan-video");
 	cr_assert_eq(c->endpoints[0].task, LATENTD_ENCODE);
 	cr_assert_str_eq(c->endpoints[0].url, "https://example.org/encode");
+	cr_assert_eq(c->attempts, 4);
+	cr_assert_eq(c->hedge_percent, 2);
 	cr_assert_eq(c->endpoints[0].parallel, 1024);
 	cr_assert_str_eq(c->endpoints[0].token, "hf_abc");
 	config_destroy(c);
 	fixture_file_close(&token);
+}
+
+Test(config, every_key_of_an_endpoints_limits_is_read)
+{
+	struct config *c = accepted(FIXTURE_ENDPOINT "weight = 3\n"
+						     "backup = yes\n"
+						     "health = /v1/health-x\n"
+						     "connect_s = 11\n"
+						     "stall_s = 12\n"
+						     "think_s = 13\n"
+						     "total_s = 14\n"
+						     "scale_up_s = 15\n");
+
+	cr_assert_eq(c->endpoints[0].weight, 3);
+	cr_assert(c->endpoints[0].backup);
+	cr_assert_str_eq(c->endpoints[0].health, "/v1/health-x");
+	cr_assert_eq(c->endpoints[0].times.connect_s, 11);
+	cr_assert_eq(c->endpoints[0].times.stall_s, 12);
+	cr_assert_eq(c->endpoints[0].times.think_s, 13);
+	cr_assert_eq(c->endpoints[0].times.total_s, 14);
+	cr_assert_eq(c->endpoints[0].times.scale_up_s, 15);
+	config_destroy(c);
 }
 
 Test(config, http_beyond_loopback_needs_a_token_or_the_word)
@@ -223,6 +256,25 @@ Test(config, numbers_out_of_range_or_with_anything_behind_are_refused)
 	value_refused("daemon", "drain_s", "86401");
 	value_refused("endpoint e", "parallel", "0");
 	value_refused("endpoint e", "parallel", "1025");
+	value_refused("endpoint e", "weight", "0");
+	value_refused("endpoint e", "weight", "1001");
+	value_refused("endpoint e", "backup", "maybe");
+	value_refused("endpoint e", "connect_s", "0");
+	value_refused("endpoint e", "stall_s", "0");
+	value_refused("endpoint e", "think_s", "86401");
+	value_refused("endpoint e", "total_s", "0");
+	value_refused("endpoint e", "scale_up_s", "3601");
+	value_refused("queue", "attempts", "0");
+	value_refused("queue", "hedge_percent", "101");
+}
+
+Test(config, a_health_path_is_a_path_and_nothing_else)
+{
+	static const char *const wrong[] = {
+	    "health", "http://h/x", "/a b", "/a?b", "/a#b", "/\xc3\xa4"};
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(char *); i++)
+		value_refused("endpoint e", "health", wrong[i]);
 }
 
 Test(config, addresses_that_are_none_or_not_safe_are_refused)
@@ -401,13 +453,14 @@ Test(config, what_is_printed_reads_back_the_same_and_has_no_secret)
 {
 	struct fixture_file token = fixture_file("hf_secret", 9);
 	struct config *c, *again;
-	char text[512], *first, *second;
+	char text[1024], *first, *second;
 
 	snprintf(text, sizeof(text),
 	    "[daemon]\nlisten = ipc:///tmp/a\nlisten = tcp://[::1]:1\n"
 	    "events = image\nhttp = localhost:80\ndrain_s = 1\n"
 	    "[queue]\nbytes = 3G\njobs = 2\nkeep_s = 3\n" FIXTURE_ENDPOINT
-	    "token_file = %s\nparallel = 9\n"
+	    "token_file = %s\nparallel = 9\nweight = 2\nbackup = yes\n"
+	    "health = /up\nconnect_s = 3\nscale_up_s = 600\n"
 	    "[endpoint b]\nmodel = flux\ntask = encode\nurl = http://h\n",
 	    token.path);
 	c = accepted(text);

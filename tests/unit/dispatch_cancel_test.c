@@ -119,7 +119,7 @@ Test(dispatch, a_batch_that_will_be_retried_can_be_cancelled)
 	sdxl("a", 2);
 	job = fixture_submit(&x, "sdxl", 3);
 	fixture_turn(&x);
-	fixture_failed(&x, 0, true);
+	fixture_failed(&x, 0, FATE_AGAIN);
 	fixture_cancel(&x, job);
 	check_cancelled(job);
 	cr_assert_eq(x.retries_n, 0);
@@ -137,7 +137,7 @@ Test(dispatch, a_job_that_fails_anyway_is_not_cancelled_any_more)
 	job = fixture_submit(&x, "sdxl", 2);
 	fixture_turn(&x);
 	fixture_transferred(&x, 0);
-	fixture_failed(&x, 0, false);
+	fixture_failed(&x, 0, FATE_JOB);
 	fixture_cancel(&x, job);
 	fixture_finished(&x, 0, 'a');
 	cr_assert_eq(job->state, JOB_FAILED);
@@ -219,11 +219,11 @@ Test(dispatch, failures_and_cancels_and_retries_give_back_what_was_expected)
 		fixture_turn(&x);
 		cr_assert_eq(x.transfers_n, 1, "round %d", i);
 		if (i == 0)
-			fixture_failed(&x, 0, false);
+			fixture_failed(&x, 0, FATE_JOB);
 		else if (i == 1)
 			fixture_cancel(&x, job);
 		else
-			fixture_failed(&x, 0, true);
+			fixture_failed(&x, 0, FATE_AGAIN);
 		fixture_requeue(&x);
 		fixture_turn(&x);
 		if (i < 2)
@@ -263,6 +263,15 @@ Test(dispatch, a_lane_whose_endpoints_are_busy_holds_up_no_other)
 #define JOBS_N 200
 #define ROUNDS 25
 
+/* All but STOP, after which a lane is dead. */
+static enum fate
+random_fate(struct fuzz *f)
+{
+	enum fate fate = FATE_JOB + (enum fate)fuzz_below(f, FATE_COUNT - 1);
+
+	return fate == FATE_STOP ? FATE_AGAIN : fate;
+}
+
 static void
 random_step(struct fuzz *f, size_t *submitted_n)
 {
@@ -292,8 +301,8 @@ random_step(struct fuzz *f, size_t *submitted_n)
 		return;
 	case 8:
 		if (x.transfers_n > 0)
-			fixture_failed(&x, fuzz_below(f, x.transfers_n),
-			    fuzz_below(f, 8) != 0);
+			fixture_failed(
+			    &x, fuzz_below(f, x.transfers_n), random_fate(f));
 		return;
 	case 9:
 		i = fuzz_below(f, 6);
@@ -304,6 +313,7 @@ random_step(struct fuzz *f, size_t *submitted_n)
 		return;
 	case 10:
 		fixture_requeue(&x);
+		fixture_pass(&x, fuzz_below(f, 3000));
 		return;
 	default:
 		if (x.ended_n > 0)
@@ -322,7 +332,7 @@ check_history(size_t submitted_n)
 	for (size_t i = 0; i < dispatch_endpoints_n(x.d); i++) {
 		const struct endpoint *ep = dispatch_endpoint(x.d, i);
 
-		cr_assert(ep->in_flight <= ep->parallel);
+		cr_assert(ep->in_flight <= limit_now(&ep->limit));
 		in_flight_n += ep->in_flight;
 	}
 	cr_assert_eq(in_flight_n, x.transfers_n);

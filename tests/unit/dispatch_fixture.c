@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/msgbuf.h"
+#include "virtual_time.h"
 
 static bool
 always(const struct job *job, void *arg)
@@ -30,8 +31,11 @@ on_start(struct attempt *attempt, void *arg)
 
 	cr_assert_eq(attempt->job->state, JOB_ACTIVE);
 	cr_assert_eq(attempt->endpoint->model, attempt->job->lane->model);
-	cr_assert(attempt->endpoint->in_flight <= attempt->endpoint->parallel);
+	cr_assert(attempt->endpoint->in_flight <=
+	    limit_now(&attempt->endpoint->limit));
+	cr_assert_neq(attempt->endpoint->fitness.state, FITNESS_STOPPED);
 	x->started_n++;
+	attempt->started_ns = uv_hrtime();
 	if (x->refusal.reason.err != LATENTD_OK) {
 		attempt->verdict = x->refusal;
 		return false;
@@ -75,6 +79,7 @@ on_retry(struct job *job, void *arg)
 	struct fixture_dispatch *x = arg;
 
 	cr_assert(job->retry_at_ns != 0 && job->running_n == 0);
+	cr_assert_eq(job->in_flight_n, 0);
 	cr_assert_neq(job->reason.err, LATENTD_OK);
 	job_move(&x->f.jobs, job, JOB_QUEUED);
 	cr_assert(x->retries_n < FIXTURE_ATTEMPTS_MAX);
@@ -87,7 +92,7 @@ on_ended(struct job *job, void *arg)
 	struct fixture_dispatch *x = arg;
 	enum job_state state = job_end_state(&job->reason);
 
-	cr_assert_eq(job->running_n, 0);
+	cr_assert_eq(job->in_flight_n, 0);
 	cr_assert_eq(job->result != NULL, state == JOB_DONE);
 	job_move(&x->f.jobs, job, state);
 	job_release_input(&x->f.jobs, job);
@@ -95,18 +100,31 @@ on_ended(struct job *job, void *arg)
 	x->ended[x->ended_n++] = job;
 }
 
-void
-fixture_dispatch_open(struct fixture_dispatch *x, uint64_t results_max)
+static bool
+on_take(struct job *job, void *arg)
 {
-	const struct dispatch_sinks sinks = {.pop = on_pop,
+	(void)arg;
+	cr_assert_eq(job->state, JOB_QUEUED);
+	TAILQ_REMOVE(&job->lane->again, job, link);
+	job->lane->again_n--;
+	return true;
+}
+
+static void
+open_with(
+    struct fixture_dispatch *x, uint64_t results_max, unsigned hedge_percent)
+{
+	const struct dispatch_sinks sinks = {.take = on_take,
+	    .pop = on_pop,
 	    .start = on_start,
 	    .abort = on_abort,
 	    .retry = on_retry,
 	    .ended = on_ended,
 	    .arg = x};
-
 	const struct dispatch_options options = {
-	    .result_bytes_max = results_max};
+	    .result_bytes_max = results_max,
+	    .attempts_max = FIXTURE_FAILURES_MAX,
+	    .hedge_percent = hedge_percent};
 
 	memset(x, 0, sizeof(*x));
 	fixture_jobs_open(&x->f);
@@ -117,13 +135,30 @@ fixture_dispatch_open(struct fixture_dispatch *x, uint64_t results_max)
 }
 
 void
+fixture_dispatch_open(struct fixture_dispatch *x, uint64_t results_max)
+{
+	open_with(x, results_max, 0);
+}
+
+void
+fixture_hedging_open(struct fixture_dispatch *x, unsigned percent)
+{
+	open_with(x, UINT64_MAX / 2, percent);
+}
+
+void
 fixture_dispatch_close(struct fixture_dispatch *x)
 {
 	cr_assert_eq(x->transfers_n + x->finishes_n + x->retries_n, 0);
 	for (size_t i = 0; i < x->ended_n; i++)
 		job_destroy(&x->f.jobs, x->ended[i]);
-	for (size_t i = 0; i < dispatch_endpoints_n(x->d); i++)
-		cr_assert_eq(dispatch_endpoint(x->d, i)->in_flight, 0);
+	for (size_t i = 0; i < dispatch_endpoints_n(x->d); i++) {
+		const struct endpoint *ep = dispatch_endpoint(x->d, i);
+
+		cr_assert_eq(ep->in_flight, 0);
+		cr_assert_eq(ep->in_flight_px, 0);
+		cr_assert_eq(ep->fitness.trials_n, 0);
+	}
 	dispatch_close(x->d);
 	producers_release(&x->f.jobs.producers, x->p);
 	fixture_jobs_close(&x->f);
@@ -136,7 +171,8 @@ fixture_endpoint(struct fixture_dispatch *x, const char *name,
 	struct config_endpoint config = {
 	    .model = model_find(model, strlen(model)),
 	    .task = task,
-	    .parallel = parallel};
+	    .parallel = parallel,
+	    .weight = 1};
 	struct endpoint *ep;
 
 	snprintf(config.name, sizeof(config.name), "%s", name);
@@ -180,8 +216,9 @@ fixture_transferred(struct fixture_dispatch *x, size_t i)
 	struct attempt *a = take(x->transfers, &x->transfers_n, i);
 
 	a->ended_ns = uv_hrtime();
+	a->answered_ns = a->ended_ns;
 	a->verdict.http_status = 200;
-	endpoint_end(a->endpoint);
+	endpoint_end(a->endpoint, a);
 	dispatch_kick(x->d);
 	x->finishes[x->finishes_n++] = a;
 }
@@ -198,6 +235,7 @@ fixture_finished(struct fixture_dispatch *x, size_t i, uint8_t byte)
 	cr_assert(msgbuf_append(a->reply, file, 3));
 	a->file_bytes[0] = 3;
 	a->files_n = 1;
+	x->verdicts_n++;
 	dispatch_verdict(x->d, a);
 }
 
@@ -209,17 +247,38 @@ fixture_done(struct fixture_dispatch *x, size_t i, uint8_t byte)
 }
 
 void
-fixture_failed(struct fixture_dispatch *x, size_t i, bool retry)
+fixture_failed(struct fixture_dispatch *x, size_t i, enum fate fate)
 {
+	static const struct {
+		long http_status;
+		enum latentd_err err;
+	} replies[FATE_COUNT] = {[FATE_JOB] = {400, LATENTD_ERR_REFUSED},
+	    [FATE_AGAIN] = {500, LATENTD_ERR_ENDPOINT},
+	    [FATE_LATE] = {0, LATENTD_ERR_TIMEOUT},
+	    [FATE_LOAD] = {429, LATENTD_ERR_ENDPOINT},
+	    [FATE_COLD] = {503, LATENTD_ERR_ENDPOINT},
+	    [FATE_AWAY] = {0, LATENTD_ERR_UNREACHABLE},
+	    [FATE_STOP] = {401, LATENTD_ERR_DENIED},
+	    [FATE_OURS] = {200, LATENTD_ERR_MEMORY}};
 	struct attempt *a = take(x->transfers, &x->transfers_n, i);
 
 	a->ended_ns = uv_hrtime();
-	a->verdict.retry = retry;
-	a->verdict.http_status = retry ? 503 : 400;
-	reason_set(&a->verdict.reason,
-	    retry ? LATENTD_ERR_ENDPOINT : LATENTD_ERR_REFUSED, "part %zu",
-	    a->part);
-	endpoint_end(a->endpoint);
+	a->verdict.fate = fate;
+	a->verdict.http_status = replies[fate].http_status;
+	reason_set(&a->verdict.reason, replies[fate].err, "part %zu", a->part);
+	endpoint_end(a->endpoint, a);
+	x->verdicts_n++;
+	dispatch_verdict(x->d, a);
+}
+
+void
+fixture_spoilt(struct fixture_dispatch *x, size_t i)
+{
+	struct attempt *a = take(x->finishes, &x->finishes_n, i);
+
+	a->verdict.fate = FATE_AGAIN;
+	reason_set(&a->verdict.reason, LATENTD_ERR_ENDPOINT, "garbage");
+	x->verdicts_n++;
 	dispatch_verdict(x->d, a);
 }
 
@@ -230,10 +289,35 @@ fixture_requeue(struct fixture_dispatch *x)
 		struct job *job = x->retries[i];
 
 		job->retry_at_ns = 0;
-		cr_assert(order_push(&job->lane->waiting, job, 0));
+		TAILQ_INSERT_TAIL(&job->lane->again, job, link);
+		job->lane->again_n++;
 	}
 	x->retries_n = 0;
 	dispatch_kick(x->d);
+}
+
+void
+fixture_pass(struct fixture_dispatch *x, uint64_t ms)
+{
+	virtual_time_advance(ms * VIRTUAL_MS_NS);
+	fixture_turn(x);
+}
+
+void
+fixture_finish_all(struct fixture_dispatch *x)
+{
+	fixture_turn(x);
+	for (unsigned i = 0; x->ended_n < x->f.jobs.n; i++) {
+		cr_assert(i < 10000, "%zu of %zu jobs have ended", x->ended_n,
+		    x->f.jobs.n);
+		while (x->transfers_n > 0)
+			fixture_transferred(x, 0);
+		while (x->finishes_n > 0)
+			fixture_finished(x, 0, 'z');
+		fixture_requeue(x);
+		fixture_pass(x, 60000);
+	}
+	fixture_turn(x);
 }
 
 void

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dispatch.c between scripted stages: a queue that is a list, transfers and
- * finishes that end when the test says so. */
+ * finishes that end when the test says so, in virtual time. */
 #ifndef UNIT_DISPATCH_FIXTURE_H
 #define UNIT_DISPATCH_FIXTURE_H
 
@@ -8,6 +8,8 @@
 #include "jobs_fixture.h"
 
 #define FIXTURE_ATTEMPTS_MAX 256
+/* A job's attempts that count. */
+#define FIXTURE_FAILURES_MAX 5u
 
 struct fixture_dispatch {
 	struct fixture_jobs f;
@@ -24,13 +26,16 @@ struct fixture_dispatch {
 	/* Ended jobs; their state says how. */
 	struct job *ended[FIXTURE_ATTEMPTS_MAX];
 	size_t ended_n;
-	size_t started_n, aborted_n;
+	size_t started_n, aborted_n, verdicts_n;
 	/* What start says instead of starting; err OK: it starts. */
 	struct verdict refusal;
 	unsigned next_key;
 };
 
 void fixture_dispatch_open(struct fixture_dispatch *x, uint64_t results_max);
+
+/* The same with hedging. */
+void fixture_hedging_open(struct fixture_dispatch *x, unsigned percent);
 
 /* Destroys the ended jobs first; all others must be gone. */
 void fixture_dispatch_close(struct fixture_dispatch *x);
@@ -56,11 +61,21 @@ void fixture_finished(struct fixture_dispatch *x, size_t i, uint8_t byte);
 /* fixture_done(x, i, byte): both for the ${i}th transfer. */
 void fixture_done(struct fixture_dispatch *x, size_t i, uint8_t byte);
 
-/* fixture_failed(x, i, retry): the ${i}th transfer ended badly. */
-void fixture_failed(struct fixture_dispatch *x, size_t i, bool retry);
+/* fixture_failed(x, i, fate): the ${i}th transfer ended badly. */
+void fixture_failed(struct fixture_dispatch *x, size_t i, enum fate fate);
+
+/* fixture_spoilt(x, i): the ${i}th finish found a reply that is none. */
+void fixture_spoilt(struct fixture_dispatch *x, size_t i);
 
 /* fixture_requeue(x): all jobs that wait for their time may be tried now. */
 void fixture_requeue(struct fixture_dispatch *x);
+
+/* fixture_pass(x, ms): so much time passes, and dispatch starts what it can. */
+void fixture_pass(struct fixture_dispatch *x, uint64_t ms);
+
+/* fixture_finish_all(x): let time pass and everything succeed, until all jobs
+ * have ended. */
+void fixture_finish_all(struct fixture_dispatch *x);
 
 /* fixture_cancel(x, job): as a producer's CANCEL of an active job. */
 void fixture_cancel(struct fixture_dispatch *x, struct job *job);

@@ -181,7 +181,7 @@ Test(job, one_with_a_running_attempt_is_never_destroyed, .signal = SIGABRT)
 
 	fixture_jobs_open(&f);
 	job = fixture_job(&f, fixture_producer(&f, "p"), "k", 1, 0);
-	job->running_n = 1;
+	job->in_flight_n = 1;
 	dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
 	job_destroy(&f.jobs, job);
 }

@@ -157,7 +157,7 @@ Test(metrics, producers_and_endpoints_have_counters_of_their_own)
 	count_job("p", 0);
 	count_job("q", 0);
 	endpoints[0].health = ENDPOINT_ANSWERS;
-	endpoints[0].parallel = 4;
+	limit_init(&endpoints[0].limit, 4);
 	endpoints[0].in_flight = 3;
 	endpoints[0].sent_bytes = 77;
 	endpoints[0].outcomes_n[LATENTD_ERR_TIMEOUT] = 5;

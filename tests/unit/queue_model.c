@@ -20,7 +20,7 @@ model_init(
 static bool
 waits(const struct model_job *job)
 {
-	return job->state == JOB_QUEUED && !job->asleep;
+	return job->state == JOB_QUEUED && !job->asleep && !job->again;
 }
 
 /* ---- questions ---- */
@@ -152,6 +152,16 @@ model_enter(struct queue_model *m, struct model_job *job, uint64_t now_ns)
 }
 
 /* ${job} does not wait any more; its state was changed. */
+/* ${job} was tried before and may be again. */
+void
+model_enter_again(struct queue_model *m, struct model_job *job)
+{
+	job->asleep = false;
+	job->retry_ns = 0;
+	job->again = true;
+	job->since_nr = ++m->last_nr;
+}
+
 static void
 leave(struct queue_model *m, const struct model_job *job, unsigned class)
 {
@@ -273,11 +283,34 @@ next_job(struct queue_model *m, size_t lane)
 	return NULL;
 }
 
+/* Of those tried before the one that may be again since the longest. */
+static struct model_job *
+pop_again(struct queue_model *m, size_t lane, uint64_t now_ns)
+{
+	struct model_job *first = NULL;
+
+	FOREACH_JOB(m, job)
+	{
+		if (job->again && job->lane == lane && result_fits(m, job) &&
+		    (job->deadline_ns == 0 || job->deadline_ns > now_ns) &&
+		    (first == NULL || job->since_nr < first->since_nr))
+			first = job;
+	}
+	if (first != NULL) {
+		first->again = false;
+		first->state = JOB_ACTIVE;
+		m->again_n++;
+	}
+	return first;
+}
+
 struct model_job *
 model_pop(struct queue_model *m, size_t lane, uint64_t now_ns)
 {
-	struct model_job *job;
+	struct model_job *job = pop_again(m, lane, now_ns);
 
+	if (job != NULL)
+		return job;
 	for (;;) {
 		age(m, lane, now_ns);
 		if ((job = next_job(m, lane)) == NULL)
@@ -319,13 +352,12 @@ model_own(struct queue_model *m, struct model_job *job, uint32_t pipe)
 }
 
 void
-model_retry(struct queue_model *m, struct model_job *job, uint64_t retry_ns,
-    uint64_t now_ns)
+model_retry(struct queue_model *m, struct model_job *job, uint64_t retry_ns)
 {
 	cr_assert_eq(job->state, JOB_ACTIVE);
 	job->state = JOB_QUEUED;
 	if (retry_ns == 0) {
-		model_enter(m, job, now_ns);
+		model_enter_again(m, job);
 	} else {
 		job->asleep = true;
 		job->retry_ns = retry_ns;
@@ -347,7 +379,7 @@ model_end(struct queue_model *m, struct model_job *job, enum latentd_err err,
 					   : JOB_FAILED;
 	if (waited)
 		leave(m, job, job->class);
-	job->asleep = false;
+	job->asleep = job->again = false;
 	job->err = err;
 	job->input_bytes = 0;
 	job->result_bytes = result_bytes;

@@ -50,6 +50,7 @@ struct model_job {
 	uint64_t owned_nr; /* in order of owning */
 
 	bool asleep; /* QUEUED, not before retry_ns */
+	bool again; /* QUEUED, tried before: goes before the lane's others */
 	uint64_t retry_ns;
 	uint64_t since_ns; /* in its class */
 	uint64_t since_nr;
@@ -88,7 +89,7 @@ struct queue_model {
 	struct model_key remembered[MODEL_REMEMBERED]; /* oldest first */
 	size_t remembered_n;
 	uint64_t last_id, last_tag, last_nr;
-	size_t expired_n, aged_n, parked_n, redelivered_n, dropped_n;
+	size_t again_n, expired_n, aged_n, parked_n, redelivered_n, dropped_n;
 	size_t aged_most_n; /* steps in which more would have aged */
 };
 
@@ -146,14 +147,15 @@ struct model_job *model_submit(
 void model_own(struct queue_model *m, struct model_job *job, uint32_t pipe);
 
 /* model_pop(m, lane, now_ns): the job that goes next, ACTIVE now, or NULL; on
- * the way to it those that are late expire. */
+ * the way to it those that are late expire, but for jobs tried before, which are
+ * passed over. */
 struct model_job *model_pop(
     struct queue_model *m, size_t lane, uint64_t now_ns);
 
-/* model_retry(m, job, retry_ns, now_ns): an active one is to be tried again;
+/* model_retry(m, job, retry_ns): an active one is to be tried again;
  * 0: at once. */
-void model_retry(struct queue_model *m, struct model_job *job,
-    uint64_t retry_ns, uint64_t now_ns);
+void model_retry(
+    struct queue_model *m, struct model_job *job, uint64_t retry_ns);
 
 /* model_end(m, job, err, result_bytes, now_ns): an open job ends. */
 void model_end(struct queue_model *m, struct model_job *job,
@@ -183,6 +185,7 @@ void model_check_time(const struct queue_model *m, uint64_t now_ns);
 /* ---- between the model's halves ---- */
 
 void model_enter(struct queue_model *m, struct model_job *job, uint64_t now_ns);
+void model_enter_again(struct queue_model *m, struct model_job *job);
 void model_unpark(struct queue_model *m, size_t producer);
 
 #endif

@@ -162,7 +162,7 @@ model_on_awake(struct queue_model *m, uint64_t now_ns)
 		if (first == NULL)
 			return;
 		check_due(first->retry_ns, now_ns, "retry");
-		model_enter(m, first, now_ns);
+		model_enter_again(m, first);
 	}
 }
 

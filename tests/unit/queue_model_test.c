@@ -148,7 +148,7 @@ end_active(struct run *r, struct model_job *job)
 	case 2:
 		if (below(r, 3) != 0)
 			retry_ns = now_ns + below(r, 8000) * MS / 4;
-		model_retry(&r->m, job, retry_ns, now_ns);
+		model_retry(&r->m, job, retry_ns);
 		stages_retry(&r->s, id, retry_ns);
 		break;
 	default:
@@ -273,7 +273,7 @@ step_to_age(struct run *r)
 	{
 		uint64_t aged_ns = job->since_ns + r->m.rules.age_ns;
 
-		if (job->state == JOB_QUEUED && !job->asleep &&
+		if (job->state == JOB_QUEUED && !job->asleep && !job->again &&
 		    aged_ns > now_ns && (at_ns == 0 || below(r, 4) == 0))
 			at_ns = aged_ns;
 	}
@@ -387,6 +387,7 @@ Test(queue_model, usual_rules)
 	run(&r, 1, &usual);
 	cr_assert_gt(r.answers_n[COLLECTED], 100);
 	cr_assert_gt(r.answers_n[BUSY], 10);
+	cr_assert_gt(r.m.again_n, 500);
 	cr_assert_gt(r.m.aged_n, 500);
 	cr_assert_gt(r.m.parked_n, 10);
 }

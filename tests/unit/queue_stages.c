@@ -191,8 +191,10 @@ stages_open(struct stages *s, struct queue_model *model)
 	s->outbox = outbox_open(&s->f.loop.uv, &s->f.jobs, &outbox);
 	s->remember = remember_create(
 	    rules->remember_ns / VIRTUAL_MS_NS, rules->keys_max);
-	for (size_t i = 0; i < MODEL_LANES; i++)
+	for (size_t i = 0; i < MODEL_LANES; i++) {
 		order_init(&s->lanes[i].waiting, rules->age_ns / VIRTUAL_MS_NS);
+		TAILQ_INIT(&s->lanes[i].again);
+	}
 }
 
 void
@@ -200,8 +202,10 @@ stages_close(struct stages *s)
 {
 	cr_assert_eq(outbox_kept_n(s->outbox), 0);
 	cr_assert_eq(virtual_time_timers_n(), 0, "a timer waits for nothing");
-	for (size_t i = 0; i < MODEL_LANES; i++)
+	for (size_t i = 0; i < MODEL_LANES; i++) {
+		cr_assert(TAILQ_EMPTY(&s->lanes[i].again));
 		order_fini(&s->lanes[i].waiting);
+	}
 	queue_close(s->queue);
 	deadlines_close(s->deadlines);
 	outbox_close(s->outbox);
@@ -330,15 +334,36 @@ stages_collect(struct stages *s, size_t producer, const uint64_t *acks,
 
 /* ---- what dispatch does ---- */
 
+static struct job *
+pop_again(struct stages *s, size_t lane)
+{
+	struct job *job;
+
+	TAILQ_FOREACH(job, &s->lanes[lane].again, link)
+	{
+		if (!job_is_late(job) && queue_take(s->queue, job))
+			return job;
+	}
+	return NULL;
+}
+
 uint64_t
 stages_pop(struct stages *s, size_t lane)
 {
 	bool kicked = s->kicked[lane];
+	uint64_t now_ns = uv_hrtime();
 	struct job *job;
 
+	if ((job = pop_again(s, lane)) != NULL) {
+		cr_assert(kicked, "a job may go again, and nobody was told");
+		job_move(&s->f.jobs, job, JOB_ACTIVE);
+		return job->id;
+	}
 	s->kicked[lane] = false;
 	while ((job = queue_pop(s->queue, &s->lanes[lane])) != NULL) {
-		cr_assert(kicked, "a job may go, and nobody was told");
+		/* Or it has left a share that is parked just now, by age. */
+		cr_assert(kicked || job->class_since_ns == now_ns,
+		    "a job may go, and nobody was told");
 		s->kicked[lane] = true;
 		if (!job_is_late(job))
 			break;
@@ -387,6 +412,8 @@ stages_retry(struct stages *s, uint64_t id, uint64_t retry_ns)
 
 	job->retry_at_ns = retry_ns;
 	cr_assert(queue_push(s->queue, job));
+	/* As dispatch_verdict() does. */
+	kick(s);
 }
 
 void
@@ -401,7 +428,7 @@ stages_advance(struct stages *s, uint64_t ns)
 /* ---- comparing ---- */
 
 struct sums {
-	size_t jobs_n, open_n, waiting_n[MODEL_LANES];
+	size_t jobs_n, open_n, waiting_n[MODEL_LANES], again_n[MODEL_LANES];
 	size_t state_n[JOB_STATE_COUNT];
 	uint64_t input_bytes, result_bytes, expected_bytes;
 };
@@ -412,7 +439,9 @@ add(struct sums *sums, const struct model_job *job)
 	sums->jobs_n++;
 	sums->state_n[job->state]++;
 	sums->open_n += model_is_open(job);
-	sums->waiting_n[job->lane] += job->state == JOB_QUEUED && !job->asleep;
+	sums->waiting_n[job->lane] +=
+	    job->state == JOB_QUEUED && !job->asleep && !job->again;
+	sums->again_n[job->lane] += job->again;
 	sums->input_bytes += job->input_bytes;
 	sums->result_bytes += job->result_bytes;
 	if (job->state == JOB_ACTIVE)
@@ -455,8 +484,10 @@ stages_compare(struct stages *s)
 	cr_assert_eq(jobs->result_bytes, all.result_bytes);
 	cr_assert_eq(jobs->expected_bytes, all.expected_bytes);
 	cr_assert_eq(outbox_kept_n(s->outbox), all.jobs_n - all.open_n);
-	for (size_t i = 0; i < MODEL_LANES; i++)
+	for (size_t i = 0; i < MODEL_LANES; i++) {
 		cr_assert_eq(s->lanes[i].waiting.jobs_n, all.waiting_n[i]);
+		cr_assert_eq(s->lanes[i].again_n, all.again_n[i]);
+	}
 	for (size_t i = 0; i < MODEL_PRODUCERS; i++)
 		compare_producer(
 		    producers_find(&jobs->producers, &s->identities[i]), &of[i],

@@ -35,8 +35,10 @@ open_queue(struct fixture *x, size_t jobs_max, uint64_t bytes_max)
 	fixture_jobs_open(&x->f);
 	x->q = queue_open(&x->f.loop.uv, &x->f.jobs, &options);
 	cr_assert_not_null(x->q);
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < 2; i++) {
 		order_init(&x->lanes[i].waiting, 0);
+		TAILQ_INIT(&x->lanes[i].again);
+	}
 	x->p = fixture_producer(&x->f, "p");
 	producers_hold(x->p);
 }
@@ -45,6 +47,8 @@ static void
 close_queue(struct fixture *x)
 {
 	for (size_t i = 0; i < 2; i++) {
+		cr_assert(TAILQ_EMPTY(&x->lanes[i].again));
+		cr_assert_eq(x->lanes[i].again_n, 0);
 		order_fini(&x->lanes[i].waiting);
 	}
 	queue_close(x->q);
@@ -73,12 +77,17 @@ push(struct fixture *x, size_t lane)
 	return job;
 }
 
-/* Pop as dispatch does: the job becomes active. */
+/* As dispatch does: those that were tried before first; the job becomes
+ * active. */
 static struct job *
 pop(struct fixture *x, size_t lane)
 {
-	struct job *job = queue_pop(x->q, &x->lanes[lane]);
+	struct job *job = TAILQ_FIRST(&x->lanes[lane].again);
 
+	if (job != NULL)
+		cr_assert(queue_take(x->q, job));
+	else
+		job = queue_pop(x->q, &x->lanes[lane]);
 	if (job != NULL)
 		job_move(&x->f.jobs, job, JOB_ACTIVE);
 	return job;
@@ -209,7 +218,7 @@ Test(queue, retried_job_goes_before_waiting_ones)
 	retry(&x, first, 0);
 	cr_assert_eq(pop(&x, 0), first);
 	retry(&x, first, uv_hrtime());
-	FIXTURE_RUN_UNTIL(&x.f.loop, x.lanes[0].waiting.jobs_n == 2);
+	FIXTURE_RUN_UNTIL(&x.f.loop, x.lanes[0].again_n == 1);
 	cr_assert_eq(first->retry_at_ns, 0);
 	cr_assert_eq(pop(&x, 0), first);
 	cr_assert_eq(pop(&x, 0), second);
@@ -233,7 +242,7 @@ Test(queue, a_job_is_not_offered_before_its_time)
 	cr_assert_eq(job->state, JOB_QUEUED);
 	if (uv_hrtime() < at_ns)
 		cr_assert_null(pop(&x, 0));
-	FIXTURE_RUN_UNTIL(&x.f.loop, x.lanes[0].waiting.jobs_n == 1);
+	FIXTURE_RUN_UNTIL(&x.f.loop, x.lanes[0].again_n == 1);
 	cr_assert(uv_hrtime() >= at_ns);
 	cr_assert(x.ready_n > ready_n);
 	cr_assert_eq(pop(&x, 0), job);
@@ -253,18 +262,19 @@ retry_all(struct fixture *x, struct job **jobs, const uint64_t *times, size_t n)
 		retry(x, jobs[i], times[i]);
 }
 
-Test(queue, retried_jobs_take_their_old_places)
+Test(queue, retried_jobs_go_in_the_order_of_their_times)
 {
 	static const uint64_t times[] = {50, 10, 40, 20, 30, 30};
+	static const size_t order[] = {1, 3, 4, 5, 2, 0};
 	struct fixture x;
 	struct job *jobs[6], *waiting;
 
 	open_queue(&x, 10, 1000);
 	retry_all(&x, jobs, times, 6);
 	waiting = push(&x, 0);
-	FIXTURE_RUN_UNTIL(&x.f.loop, x.lanes[0].waiting.jobs_n == 7);
+	FIXTURE_RUN_UNTIL(&x.f.loop, x.lanes[0].again_n == 6);
 	for (size_t i = 0; i < 6; i++)
-		cr_assert_eq(pop(&x, 0), jobs[i], "place %zu", i);
+		cr_assert_eq(pop(&x, 0), jobs[order[i]], "place %zu", i);
 	cr_assert_eq(pop(&x, 0), waiting);
 	for (size_t i = 0; i < 6; i++)
 		DESTROY(&x, jobs[i]);
@@ -284,8 +294,7 @@ Test(queue, jobs_tried_before_keep_their_order_among_themselves)
 		cr_assert_eq(pop(&x, 0), jobs[i]);
 	for (size_t i = 0; i < 2; i++) {
 		retry(&x, jobs[i], uv_hrtime());
-		FIXTURE_RUN_UNTIL(
-		    &x.f.loop, x.lanes[0].waiting.jobs_n == 2 + i);
+		FIXTURE_RUN_UNTIL(&x.f.loop, x.lanes[0].again_n == 1 + i);
 	}
 	retry(&x, jobs[2], 0);
 	/* Removing the last of them leaves the place behind the others. */
@@ -313,7 +322,8 @@ Test(queue, a_job_can_be_removed_from_every_place)
 		queue_remove(x.q, jobs[which]);
 		cr_assert_eq(jobs[which]->state, JOB_QUEUED);
 		DESTROY(&x, jobs[which]);
-		FIXTURE_RUN_UNTIL(&x.f.loop, x.lanes[0].waiting.jobs_n == 5);
+		FIXTURE_RUN_UNTIL(&x.f.loop,
+		    x.lanes[0].again_n + x.lanes[0].waiting.jobs_n == 5);
 		for (size_t i = 0; i < 6; i++) {
 			if (i == which)
 				continue;

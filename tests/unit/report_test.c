@@ -85,7 +85,7 @@ Test(report, jobs_are_counted_by_state_and_bytes)
 		fixture_submit(&x, "sdxl", 1);
 	fixture_turn(&x);
 	fixture_done(&x, 0, 'a');
-	fixture_failed(&x, 0, false);
+	fixture_failed(&x, 0, FATE_JOB);
 	fixture_cancel(&x, x.transfers[0]->job);
 	fixture_turn(&x);
 	root = report("draining");
@@ -123,7 +123,7 @@ Test(report, endpoints_tell_their_load_and_their_last_error)
 		fixture_submit(&x, "sdxl", 1);
 	fixture_turn(&x);
 	fixture_done(&x, 0, 'a');
-	fixture_failed(&x, 0, false);
+	fixture_failed(&x, 0, FATE_JOB);
 	fixture_turn(&x);
 	root = report("running");
 	list = json_object_get(root, "endpoints");
@@ -225,7 +225,7 @@ Test(report, an_error_in_any_letters_leaves_the_report_whole)
 		memcpy(long_text + i, "\xe7\x8c\xab", 3);
 	reason_set(&attempt.verdict.reason, LATENTD_ERR_ENDPOINT,
 	    "\x1b[31m\xff\"\\ %s", long_text);
-	endpoint_judge(ep, &attempt);
+	endpoint_judge(ep, &attempt, true);
 	root = report("running");
 	cr_assert_eq(json_array_size(json_object_get(root, "endpoints")), 1);
 	json_decref(root);
