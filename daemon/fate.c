@@ -41,7 +41,8 @@ static const struct {
     {CURLE_PEER_FAILED_VERIFICATION, ANY_PHASE, FATE_STOP},
     {CURLE_SSL_CACERT_BADFILE, ANY_PHASE, FATE_STOP},
     {CURLE_URL_MALFORMAT, ANY_PHASE, FATE_STOP},
-    {CURLE_UNSUPPORTED_PROTOCOL, ANY_PHASE, FATE_STOP},
+    /* Later it is what curl calls bytes that are no HTTP. */
+    {CURLE_UNSUPPORTED_PROTOCOL, PHASE_CONNECT, FATE_STOP},
     {CURLE_SSL_CONNECT_ERROR, ANY_PHASE, FATE_AWAY},
     /* Reset before it was sent: the process died, or its backlog is full. */
     {CURLE_RECV_ERROR, PHASE_CONNECT, FATE_AWAY},
