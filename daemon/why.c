@@ -138,6 +138,27 @@ endpoints_json(const struct lane *lane, bool *any_free, uint64_t now_ns)
 	return list;
 }
 
+/* Of the fit endpoints of ${lane}, which all asked for patience, the first that
+ * may be used again; NULL: not all of them did. */
+static const struct endpoint *
+first_patient(const struct lane *lane, uint64_t now_ns)
+{
+	const struct endpoint *first = NULL;
+
+	for (size_t i = 0; i < lane->endpoints_n; i++) {
+		const struct endpoint *ep = lane->endpoints[i];
+
+		if (ep->fitness.state != FITNESS_FIT)
+			continue;
+		if (ep->fitness.until_ns <= now_ns)
+			return NULL;
+		if (first == NULL ||
+		    ep->fitness.until_ns < first->fitness.until_ns)
+			first = ep;
+	}
+	return first;
+}
+
 /* No endpoint is fit; the one that may be first again stands for all. */
 static void
 tell_unfit(const struct lane *lane, struct reason *why, uint64_t now_ns)
@@ -154,8 +175,8 @@ tell_unfit(const struct lane *lane, struct reason *why, uint64_t now_ns)
 	}
 	if (first->fitness.state == FITNESS_STOPPED)
 		reason_set(why, LATENTD_OK,
-		    "waits until somebody mends endpoint %s and restarts the "
-		    "daemon: %.300s",
+		    "waits until somebody mends endpoint %s and sends the "
+		    "daemon SIGHUP: %.300s",
 		    first->name, first->last_error.text);
 	else
 		reason_set(why, LATENTD_OK,
@@ -173,6 +194,7 @@ tell_queued(const struct why_input *in, const struct job *job, json_t *root,
 	const char *model = job->remote.model->name;
 	size_t position = queue_position(job);
 	uint64_t estimate_ms = queue_estimate_ms(job);
+	const struct endpoint *patient = first_patient(job->lane, now_ns);
 	bool any_free;
 
 	put(root, "position", (json_int_t)position);
@@ -197,6 +219,12 @@ tell_queued(const struct why_input *in, const struct job *job, json_t *root,
 		    "there fill its bound");
 	else if (!lane_has_fit(job->lane, NULL, true))
 		tell_unfit(job->lane, why, now_ns);
+	else if (patient != NULL)
+		reason_set(why, LATENTD_OK,
+		    "waits %" PRIu64 " ms more, because endpoint %s asked for "
+		    "patience: %.300s",
+		    (uint64_t)ms_until(patient->fitness.until_ns, now_ns),
+		    patient->name, patient->last_error.text);
 	else if (!any_free)
 		reason_set(why, LATENTD_OK,
 		    "waits for a free slot: every endpoint for %s is full, and "
