@@ -15,6 +15,7 @@ import fakes
 import processes
 import wire
 from fakes import fake_pixels, good, status
+from fleet import wait_why, why
 from samples import file_of, latent, picture, pixels_of
 
 Z = latent(seed=1)
@@ -192,11 +193,11 @@ def test_an_endpoint_set_up_wrongly_is_stopped_and_its_job_waits(
     assert endpoint["state"] == "stopped"
     assert sentence in endpoint["last_error"]
     for key in ("k", "later"):
-        why = json.loads(producer.ask("WHY", {"key": key}).body)
-        assert why["state"] == "queued"
-        assert "fake" in why["why"] and sentence in why["why"]
-    why = json.loads(producer.ask("WHY", {"key": "k"}).body)
-    assert (why["code"], why["requests"]) == (code, 1)
+        told = why(producer, key)
+        assert told["state"] == "queued"
+        assert "fake" in told["why"] and sentence in told["why"]
+    told = why(producer, "k")
+    assert (told["code"], told["requests"]) == (code, 1)
     assert len(fake.requests) == 1
     # Somebody has looked after it and says so.
     daemon.signal(signal.SIGHUP)
@@ -301,9 +302,8 @@ def test_a_job_waits_for_a_dead_endpoint_until_its_deadline(
     result.expect("RESULT", state="expired", code="expired")
     producer.thank()
     assert "deadline of 3000 ms" in result["message"]
-    why = json.loads(producer.ask("WHY", {"key": "for-ever"}).body)
-    assert why["state"] == "queued" and why["code"] == "unreachable"
-    assert "endpoint that is fit; dead-sd-v1 is out" in why["why"]
+    wait_why(producer, "for-ever", "endpoint that is fit; dead-sd-v1 is out")
+    assert why(producer, "for-ever")["code"] == "unreachable"
     # One trial at a time, after growing pauses.
     [endpoint] = json.loads(wire.report(daemon.url))["endpoints"]
     assert 1 <= endpoint["requests_total"] <= 8
@@ -448,14 +448,14 @@ def test_the_token_is_nowhere_to_be_read(
     submit(producer)
     # A line that tells of the failure; what stops an endpoint ends no job.
     daemon.wait_line("endpoint fake")
-    why = producer.ask("WHY", {"key": "k"}).expect("REPORT").body.decode()
-    if '"stopped"' in why:
+    told = json.dumps(why(producer, "k"))
+    if '"stopped"' in told:
         producer.cancel("k").expect("CANCELLED")
     result = producer.take("k")
     producer.thank()
     cmdline = open(f"/proc/{daemon.pid}/cmdline").read()
     for text in (
-        why, str(result.fields), wire.report(daemon.url).decode(),
+        told, str(result.fields), wire.report(daemon.url).decode(),
         daemon.stderr(), daemon.stdout(), cmdline,
     ):
         assert TOKEN not in text
