@@ -316,10 +316,12 @@ endpoint_value(const struct endpoint *ep, int what)
 	case 0:
 		return ep->health == ENDPOINT_ANSWERS;
 	case 1:
-		return ep->in_flight;
+		return ep->fitness.state == FITNESS_FIT;
 	case 2:
-		return limit_now(&ep->limit);
+		return ep->in_flight;
 	case 3:
+		return limit_now(&ep->limit);
+	case 4:
 		return ep->sent_bytes;
 	default:
 		return ep->received_bytes;
@@ -332,6 +334,8 @@ endpoints(FILE *out, const struct metrics_input *in)
 	static const char *const names[][3] = {
 	    {"endpoint_up", "gauge",
 		"1 if its latest request or probe was answered, else 0."},
+	    {"endpoint_fit", "gauge",
+		"1 if it gets more than a trial at a time, else 0."},
 	    {"endpoint_in_flight", "gauge", "Requests in flight now."},
 	    {"endpoint_limit", "gauge",
 		"Requests that may be in flight at the most."},
@@ -343,7 +347,7 @@ endpoints(FILE *out, const struct metrics_input *in)
 	    "Requests that ended, by endpoint and outcome.");
 	for (size_t i = 0; i < in->endpoints_n; i++)
 		attempts(out, in->endpoint(i, in->arg));
-	for (int what = 0; what < 5; what++) {
+	for (int what = 0; what < 6; what++) {
 		head(out, names[what][0], names[what][1], names[what][2]);
 		for (size_t i = 0; i < in->endpoints_n; i++) {
 			const struct endpoint *ep = in->endpoint(i, in->arg);

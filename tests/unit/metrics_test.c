@@ -167,6 +167,7 @@ Test(metrics, producers_and_endpoints_have_counters_of_their_own)
 	    "latentd_endpoint_attempts_total{endpoint=\"gpu\","
 	    "outcome=\"timeout\"} 5",
 	    "latentd_endpoint_up{endpoint=\"gpu\"} 1",
+	    "latentd_endpoint_fit{endpoint=\"gpu\"} 1",
 	    "latentd_endpoint_up{endpoint=\"other\"} 0",
 	    "latentd_endpoint_in_flight{endpoint=\"gpu\"} 3",
 	    "latentd_endpoint_limit{endpoint=\"gpu\"} 4",
