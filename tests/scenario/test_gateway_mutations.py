@@ -16,9 +16,8 @@ SEED = 20240229
 MUTATIONS_N = 1000
 BATCH_N = 25
 MIB = 1 << 20
-# 301 is libmicrohttpd 1.0's own answer to a request-target of raw bytes.
-STATUSES = {200, 301, 400, 401, 404, 405, 408, 413, 414, 431, 500, 501, 502,
-            503, 505}
+STATUSES = {200, 400, 401, 404, 405, 408, 413, 414, 431, 500, 501, 502, 503,
+            505}
 
 
 @pytest.fixture
@@ -56,6 +55,10 @@ def judge(damaged, reply):
     """What is wrong with the reply, or None."""
     if reply is None:
         return f"{damaged.what}: no reply" if damaged.whole else None
+    # libmicrohttpd 1.0's own answer to blanks in a request-target (RFC 9112
+    # 3.2): where it should have gone.
+    if reply.status == 301:
+        return None
     if reply.status not in STATUSES:
         return f"{damaged.what}: {reply}"
     if damaged.words is not None:
