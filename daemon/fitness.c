@@ -146,9 +146,10 @@ on_good(struct fitness *f, uint64_t now_ns)
 	}
 	f->bad_row_n = f->cold_row_n = 0;
 	f->good_n++;
-	/* Growing pauses are forgotten when it has done well for a while. */
-	if (f->good_n > SHARE_LEAST)
-		f->pauses_n = 0;
+	/* What does well shortens the next pause as a failure lengthens it, so
+	 * that one that fails now and then is not away for a minute. */
+	if (!back && f->pauses_n > 0)
+		f->pauses_n--;
 	return back;
 }
 
