@@ -25,7 +25,9 @@ def gateway(start_endpoint, start_gateway):
     endpoint = start_endpoint(parallel=4)
     return start_gateway(
         {**endpoint.sections(["sdxl", "flux"], parallel=4),
-         "queue": {"bytes": "4M"}},
+         # Room for what a batch announces and does not send, so that no
+         # other of it is told that the queue is full.
+         "queue": {"bytes": "256M", "producer_bytes": "256M"}},
         # Freed memory is to count as free.
         env={"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "")
              + ":quarantine_size_mb=1:thread_local_quarantine_size_kb=16"},
