@@ -23,12 +23,7 @@
 bool
 submit_is_name(const char *s)
 {
-	size_t n = strnlen(s, LATENTD_MAX_NAME_BYTES + 1);
-
-	return n > 0 && n <= LATENTD_MAX_NAME_BYTES &&
-	    strspn(s,
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-		"0123456789._-") == n;
+	return message_is_name(s, strnlen(s, LATENTD_MAX_NAME_BYTES + 1));
 }
 
 static enum latentd_err

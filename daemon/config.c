@@ -126,24 +126,11 @@ keys_of(const char *section, size_t *n)
 }
 
 static bool
-is_name(const char *name)
-{
-	size_t n = strlen(name);
-
-	for (size_t i = 0; i < n; i++) {
-		if (!isalnum((unsigned char)name[i]) &&
-		    strchr("._-", name[i]) == NULL)
-			return false;
-	}
-	return n > 0 && n <= LATENTD_MAX_NAME_BYTES;
-}
-
-static bool
 check_name(struct reading *r, const char *kind, const char *name)
 {
 	struct reason what;
 
-	if (is_name(name))
+	if (message_is_name(name, strlen(name)))
 		return true;
 	reason_set(&what, LATENTD_ERR_INVALID,
 	    "%s name \"%s\" must be 1 to %u of A-Z a-z 0-9 . _ -", kind, name,

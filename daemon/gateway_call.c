@@ -275,16 +275,6 @@ on_param(const char *key, const char *value, void *arg)
 	    LATENTD_OK;
 }
 
-static bool
-is_name(const char *text)
-{
-	size_t n = strspn(text,
-	    "abcdefghijklmnopqrstuvwxyz"
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
-
-	return n > 0 && n <= LATENTD_MAX_NAME_BYTES && text[n] == '\0';
-}
-
 /* Find the producer whose name a header may give, and hold it. */
 static enum latentd_err
 read_producer(struct call *c)
@@ -294,7 +284,7 @@ read_producer(struct call *c)
 
 	if (name == NULL)
 		name = "http";
-	if (!is_name(name))
+	if (!message_is_name(name, strlen(name)))
 		return reason_set(&c->why, LATENTD_ERR_INVALID,
 		    "X-Latentd-Producer is \"%.80s\", but must be 1 to %u of "
 		    "A-Z a-z 0-9 . _ -",

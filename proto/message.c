@@ -280,6 +280,20 @@ output_name(enum latentd_output output)
 	return output == LATENTD_OUT_NONE ? "none" : output_names[output];
 }
 
+bool
+message_is_name(const char *at, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++) {
+		char c = at[i];
+
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+			(c >= '0' && c <= '9') || c == '.' || c == '_' ||
+			c == '-'))
+			return false;
+	}
+	return bytes > 0 && bytes <= LATENTD_MAX_NAME_BYTES;
+}
+
 const char *
 priority_name(enum latentd_priority priority)
 {

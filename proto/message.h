@@ -273,6 +273,10 @@ const char *message_type_name(enum message_type type);
 const char *job_state_name(enum job_state state);
 enum job_state job_state_find(const char *name);
 
+/* message_is_name(at, bytes): whether that is a name as protocol.md §3 has it: 1 to
+ * LATENTD_MAX_NAME_BYTES of A-Z a-z 0-9 . _ -. */
+bool message_is_name(const char *at, size_t bytes);
+
 /* Names on the wire of the public enums ("decode", "pixels", "high"), and back:
  * false if there is no such priority. */
 const char *task_name(enum latentd_task task);

@@ -31,20 +31,6 @@ wrong_type(const struct decoding *d, const struct field *f, const char *right)
 	    "%s: field \"%s\" must be %s", d->shape->name, f->name, right);
 }
 
-static bool
-is_name(const char *at, size_t bytes)
-{
-	for (size_t i = 0; i < bytes; i++) {
-		char c = at[i];
-
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-			(c >= '0' && c <= '9') || c == '.' || c == '_' ||
-			c == '-'))
-			return false;
-	}
-	return bytes > 0;
-}
-
 static enum latentd_err
 decode_text(struct decoding *d, const struct field *f)
 {
@@ -60,7 +46,7 @@ decode_text(struct decoding *d, const struct field *f)
 		    "%s: field \"%s\" has %zu bytes, at most %llu are allowed",
 		    d->shape->name, f->name, t.bytes,
 		    (unsigned long long)f->max);
-	if (f->kind == FIELD_NAME && !is_name(t.at, t.bytes))
+	if (f->kind == FIELD_NAME && !message_is_name(t.at, t.bytes))
 		return reason_set(d->why, LATENTD_ERR_INVALID,
 		    "%s: field \"%s\" is \"%.*s\", but must be 1 to %llu of "
 		    "A-Z a-z 0-9 . _ -",
