@@ -15,18 +15,6 @@ hedge_init(struct hedge *h, unsigned percent)
 	h->percent = percent;
 }
 
-static unsigned
-size_of(uint64_t px)
-{
-	unsigned size = 0;
-
-	while (px > 1 && size < HEDGE_SIZES - 1) {
-		px >>= 1;
-		size++;
-	}
-	return size;
-}
-
 void
 hedge_sent(struct hedge *h)
 {
@@ -43,7 +31,7 @@ hedge_sent(struct hedge *h)
 void
 hedge_took(struct hedge *h, uint64_t ns, uint64_t px)
 {
-	unsigned size = size_of(px);
+	unsigned size = pixels_size(px);
 	double *late_ns = &h->sizes[size].late_ns;
 
 	if (h->sizes[size].samples_n++ == 0)
@@ -57,7 +45,7 @@ hedge_took(struct hedge *h, uint64_t ns, uint64_t px)
 uint64_t
 hedge_late_ns(const struct hedge *h, uint64_t px)
 {
-	unsigned size = size_of(px);
+	unsigned size = pixels_size(px);
 
 	if (h->percent == 0 || h->sizes[size].samples_n < SAMPLES_LEAST)
 		return 0;

@@ -5,12 +5,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "pixels.h"
+
 /*
  * When a request takes so long that a second one beside it pays: longer than
  * nineteen of twenty of its size did.  Extra requests are a given part of all.
  * Pure.
  */
-#define HEDGE_SIZES 32u
 
 struct hedge {
 	unsigned percent; /* 0: none */
@@ -18,7 +19,7 @@ struct hedge {
 	struct {
 		double late_ns; /* the 95th of a hundred */
 		unsigned samples_n;
-	} sizes[HEDGE_SIZES];
+	} sizes[PIXELS_SIZES];
 };
 
 void hedge_init(struct hedge *h, unsigned percent);

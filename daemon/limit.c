@@ -78,18 +78,6 @@ limit_overload(struct limit *l)
 
 /* ---- the least time ---- */
 
-static unsigned
-size_of(uint64_t px)
-{
-	unsigned size = 0;
-
-	while (px > 1 && size < LIMIT_SIZES - 1) {
-		px >>= 1;
-		size++;
-	}
-	return size;
-}
-
 /* What ${least} makes of ${px}: work grows with the pixels, and fewer take no
  * more. */
 static double
@@ -120,13 +108,13 @@ least_of(const struct limit *l, unsigned size, uint64_t px)
 static double
 expected_ns(const struct limit *l, uint64_t px)
 {
-	unsigned size = size_of(px);
+	unsigned size = pixels_size(px);
 	double ns = 0;
 
-	for (unsigned d = 0; d < LIMIT_SIZES && ns <= 0; d++) {
+	for (unsigned d = 0; d < PIXELS_SIZES && ns <= 0; d++) {
 		if (size >= d)
 			ns = least_of(l, size - d, px);
-		if (ns <= 0 && size + d < LIMIT_SIZES)
+		if (ns <= 0 && size + d < PIXELS_SIZES)
 			ns = least_of(l, size + d, px);
 	}
 	return ns;
@@ -135,7 +123,7 @@ expected_ns(const struct limit *l, uint64_t px)
 static void
 note_least(struct limit *l, const struct limit_sample *s)
 {
-	unsigned size = size_of(s->px);
+	unsigned size = pixels_size(s->px);
 	struct limit_least *least = &l->least[0][size];
 	double ns = (double)s->ns, expected = expected_ns(l, s->px);
 

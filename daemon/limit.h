@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "pixels.h"
+
 /*
  * How many requests an endpoint may have at the same time: a fixed number, or
  * one that is found.
@@ -23,7 +25,6 @@
  */
 #define LIMIT_FIRST 2u
 #define LIMIT_MOST 256u
-#define LIMIT_SIZES 32u
 
 struct limit {
 	unsigned fixed; /* 0: adaptive */
@@ -38,7 +39,7 @@ struct limit {
 	struct limit_least {
 		uint64_t ns; /* 0: none */
 		uint64_t px;
-	} least[2][LIMIT_SIZES];
+	} least[2][PIXELS_SIZES];
 	unsigned rounds_n; /* of this window */
 	bool easing; /* halved until this round ends */
 

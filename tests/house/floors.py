@@ -17,7 +17,7 @@ from pathlib import Path
 # The job's floor: the records that stages hand on, each may use those before
 # it.  NAME_more.c belongs to NAME, here and below.
 RECORDS = (
-    "fate", "fitness", "limit", "hedge", "producer", "config", "peer",
+    "pixels", "fate", "fitness", "limit", "hedge", "producer", "config", "peer",
     "history", "job", "intake", "reply", "attempt", "endpoint", "order", "lane",
 )
 
