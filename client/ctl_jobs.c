@@ -204,11 +204,16 @@ print_endpoints(const json_t *list)
 
 	json_array_foreach(list, i, ep)
 	{
-		printf("  endpoint %.40s: %jd of %jd requests in flight%s\n",
-		    ctl_json_string(ep, "name"),
+		const char *state = ctl_json_string(ep, "state");
+		bool fit = strcmp(state, "fit") == 0;
+
+		printf("  endpoint %.40s: %.16s, %jd of %jd requests in "
+		       "flight%s\n",
+		    ctl_json_string(ep, "name"), state,
 		    ctl_json_number(ep, "in_flight"),
 		    ctl_json_number(ep, "parallel"),
-		    json_is_true(json_object_get(ep, "full")) ? ", full" : "");
+		    fit && json_is_true(json_object_get(ep, "full")) ? ", full"
+								     : "");
 	}
 }
 

@@ -38,12 +38,13 @@ print_summary(const json_t *report)
 	print_paused(report);
 	printf(
 	    "\n\njobs   %jd queued, %jd active, %jd kept, %jd buried; %jd done, %jd "
-	    "failed, %jd cancelled\n",
+	    "failed, %jd cancelled, %jd expired\n",
 	    ctl_json_number(jobs, "queued"), ctl_json_number(jobs, "active"),
 	    ctl_json_number(jobs, "kept"), ctl_json_number(jobs, "buried"),
 	    ctl_json_number(jobs, "done_total"),
 	    ctl_json_number(jobs, "failed_total"),
-	    ctl_json_number(jobs, "cancelled_total"));
+	    ctl_json_number(jobs, "cancelled_total"),
+	    ctl_json_number(jobs, "expired_total"));
 	printf("room   %jd of %jd jobs, %.1f of %.1f MiB, results %.1f MiB\n",
 	    ctl_json_number(queue, "jobs"), ctl_json_number(queue, "jobs_max"),
 	    (double)ctl_json_number(queue, "bytes") / mib,
@@ -57,8 +58,8 @@ print_endpoints(const json_t *report)
 	const json_t *list = json_object_get(report, "endpoints"), *ep;
 	size_t i;
 
-	printf("\n%-20s %-14s %-7s %9s %9s %9s\n", "endpoint", "model", "task",
-	    "in flight", "done", "failed");
+	printf("\n%-20s %-14s %-7s %-7s %9s %8s %8s\n", "endpoint", "model",
+	    "task", "state", "in flight", "done", "failed");
 	json_array_foreach(list, i, ep)
 	{
 		char flight[32];
@@ -66,10 +67,10 @@ print_endpoints(const json_t *report)
 		snprintf(flight, sizeof(flight), "%jd/%jd",
 		    ctl_json_number(ep, "in_flight"),
 		    ctl_json_number(ep, "parallel"));
-		printf("%-20.64s %-14.64s %-7.64s %9s %9jd %9jd\n",
+		printf("%-20.64s %-14.64s %-7.64s %-7.16s %9s %8jd %8jd\n",
 		    ctl_json_string(ep, "name"), ctl_json_string(ep, "model"),
-		    ctl_json_string(ep, "task"), flight,
-		    ctl_json_number(ep, "done_total"),
+		    ctl_json_string(ep, "task"), ctl_json_string(ep, "state"),
+		    flight, ctl_json_number(ep, "done_total"),
 		    ctl_json_number(ep, "failed_total"));
 		if (ctl_json_string(ep, "last_error")[0] != '\0') {
 			printf("  last error: ");

@@ -195,7 +195,8 @@ draw_endpoints(struct drawing *d)
 		    ctl_json_number(ep, "done_total"),
 		    ctl_json_number(ep, "failed_total"));
 		if (error[0] != '\0')
-			line(d, "  %.300s", error);
+			line(d, "  %s: %.300s", ctl_json_string(ep, "state"),
+			    error);
 	}
 }
 

@@ -5,8 +5,8 @@
  * the end.  An attempt leaves through sinks.start and comes back through
  * dispatch_verdict().
  *
- * One function, on_idle(), starts things.  It runs from the loop whenever
- * something kicked it, so nothing here recurses.
+ * One function, dispatch_look() in dispatch_start.c, starts things.  It runs
+ * from the loop whenever something kicked it, so nothing here recurses.
  */
 #include "dispatch_private.h"
 

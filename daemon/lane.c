@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lane.h"
 
+#include <uv.h>
+
 #include "endpoint.h"
 
 /* A request's weight in the pace; about twenty of them count. */
@@ -14,6 +16,25 @@ lane_note(struct lane *lane, uint64_t ns, uint64_t px)
 	lane->done_px = lane->done_px * FADE + (double)px;
 }
 
+/* Until one of its endpoints may be tried, while none is fit. */
+static double
+pause_ms(const struct lane *lane)
+{
+	uint64_t now_ns = uv_hrtime(), first_ns = UINT64_MAX;
+
+	if (lane_has_fit(lane, NULL, true))
+		return 0;
+	for (size_t i = 0; i < lane->endpoints_n; i++) {
+		const struct fitness *f = &lane->endpoints[i]->fitness;
+
+		if (f->state != FITNESS_STOPPED && f->until_ns < first_ns)
+			first_ns = f->until_ns;
+	}
+	if (first_ns == UINT64_MAX || first_ns < now_ns)
+		return 0;
+	return (double)(first_ns - now_ns) / 1e6;
+}
+
 uint64_t
 lane_estimate_ms(const struct lane *lane, uint64_t ahead_px, uint64_t cost_px)
 {
@@ -23,7 +44,8 @@ lane_estimate_ms(const struct lane *lane, uint64_t ahead_px, uint64_t cost_px)
 		return 0;
 	ns_per_px = lane->busy_ns / lane->done_px;
 	ms = ((double)ahead_px / lane_slots_n(lane) + (double)cost_px) *
-	    ns_per_px / 1e6;
+		ns_per_px / 1e6 +
+	    pause_ms(lane);
 	if (ms > ESTIMATE_MAX_MS)
 		ms = ESTIMATE_MAX_MS;
 	return (uint64_t)ms + 1;

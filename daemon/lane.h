@@ -19,7 +19,6 @@ struct lane {
 	                                 * that no attempt runs for yet */
 	struct endpoint **endpoints; /* dispatch.c's */
 	size_t endpoints_n;
-	size_t next; /* where the next search begins */
 	size_t active_n; /* its active jobs, and their pixels */
 	uint64_t active_px;
 
@@ -38,7 +37,8 @@ void lane_note(struct lane *lane, uint64_t ns, uint64_t px);
 /*
  * lane_estimate_ms(lane, ahead_px, cost_px): until the result of a job of
  * ${cost_px} pixels before which ${ahead_px} wait, by the pace of late; at least
- * 1.  0: no request has succeeded yet, so nothing is known.
+ * 1.  0: no request has succeeded yet, so nothing is known.  While no endpoint
+ * is fit, the time until the next trial comes before.
  */
 uint64_t lane_estimate_ms(
     const struct lane *lane, uint64_t ahead_px, uint64_t cost_px);

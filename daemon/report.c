@@ -70,8 +70,9 @@ lanes_json(const struct dispatch *dispatch)
 		json_array_append_new(list,
 		    json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:f}", "model",
 			lane->model->name, "task", task_name(lane->task),
-			"waiting", (json_int_t)lane->waiting.jobs_n, "active",
-			(json_int_t)lane->active_n, "wait_ms",
+			"waiting",
+			(json_int_t)(lane->waiting.jobs_n + lane->again_n),
+			"active", (json_int_t)lane->active_n, "wait_ms",
 			(json_int_t)wait_ms(lane), "done_total",
 			(json_int_t)lane->done_n, "done_per_s",
 			rate_per_s(&lane->done, now_ns)));

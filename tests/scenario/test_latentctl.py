@@ -417,7 +417,7 @@ def test_status_for_people_and_for_programs(latentctl, daemon, tmp_path):
     text = latentctl(daemon, "status", check=0).stdout.decode()
     assert "1 done, 0 failed" in text
     line = next(s for s in text.splitlines() if s.startswith("sd-v1-decode"))
-    assert line.split() == ["sd-v1-decode", "sd-v1", "decode",
+    assert line.split() == ["sd-v1-decode", "sd-v1", "decode", "fit",
                             f"0/{report['endpoints'][0]['parallel']}",
                             "1", "0"]
 

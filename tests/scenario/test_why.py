@@ -49,7 +49,7 @@ def test_a_queued_job_names_its_place_and_the_full_endpoints(
     assert said["latent_bytes"] == len(Z.data)
     text = latentctl(daemon, "why", "third", check=0).stdout.decode()
     assert f"job {job}: sd-v1 decode pixels, queued since" in text
-    assert "endpoint gpu: 1 of 1 requests in flight, full" in text
+    assert "endpoint gpu: fit, 1 of 1 requests in flight, full" in text
     assert max(map(len, text.splitlines())) <= 80
     by_id = latentctl(daemon, "why", job, "--json", check=0)
     assert json.loads(by_id.stdout)["key"] == "third"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
+#include <uv.h>
 
 #include "endpoint.h"
 #include "lane.h"
@@ -44,6 +45,12 @@ Test(lane, while_no_endpoint_is_fit_estimates_are_for_one_slot)
 	endpoints[1].fitness.state = FITNESS_WARMING;
 	cr_assert_eq(lane_slots_n(&lane), 1);
 	cr_assert_eq(lane_estimate_ms(&lane, 4000, 1000), 501);
+	/* The first trial is an hour away; one that is stopped has none. */
+	endpoints[0].fitness.until_ns = uv_hrtime() + 3600000 * MS_NS;
+	endpoints[1].fitness.state = FITNESS_STOPPED;
+	cr_assert_gt(lane_estimate_ms(&lane, 4000, 1000), 3599000);
+	endpoints[0].fitness.state = FITNESS_FIT;
+	cr_assert_eq(lane_estimate_ms(&lane, 4000, 1000), 201);
 }
 
 Test(lane, an_estimate_follows_pixels_slots_and_pace)
