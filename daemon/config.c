@@ -46,6 +46,8 @@ static const struct key daemon_keys[] = {
     {"http_deadline_s", config_value_http_deadline_s, false},
     {"insecure", config_value_insecure, false},
     {"drain_s", config_value_drain_s, false},
+    {"log_level", config_value_log_level, false},
+    {"log_format", config_value_log_format, false},
 };
 static const struct key queue_keys[] = {
     {"jobs", config_value_jobs, false},
@@ -402,6 +404,8 @@ config_read(const char *path, struct config **config, struct reason *why)
 		fclose(r.file);
 		return reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
 	}
+	snprintf(r.config->path, sizeof(r.config->path), "%s", path);
+	r.config->log_level = LOG_LEVEL_INFO;
 	r.config->jobs = 10000;
 	r.config->bytes = UINT64_C(2) << 30;
 	r.config->keep_s = 3600;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/log.h"
 #include "model.h"
 #include "producer.h"
 #include "reason.h"
@@ -44,7 +45,10 @@ struct config_endpoint {
 
 /* What the configuration file says, with the defaults for what it does not. */
 struct config {
+	char path[CONFIG_PATH_BYTES]; /* where it was read */
 	/* [daemon] */
+	enum log_level log_level;
+	enum log_format log_format;
 	char listen[CONFIG_LISTEN_MAX][LATENTD_MAX_URL_BYTES];
 	size_t listen_n;
 	unsigned events; /* enum publish_events */

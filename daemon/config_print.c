@@ -43,11 +43,12 @@ config_print(const struct config *c, FILE *out)
 	if (c->http_token != NULL)
 		fprintf(out, "http_token_file = %s\n", c->http_token_file);
 	fprintf(out,
-	    "drain_s = %u\n\n[queue]\njobs = %llu\nbytes = %llu\n"
+	    "drain_s = %u\nlog_level = %s\nlog_format = %s\n\n[queue]\njobs = %llu\nbytes = %llu\n"
 	    "keep_s = %llu\nbury_s = %llu\nremember_s = %llu\nage_s = %llu\n"
 	    "attempts = %u\nhedge_percent = %u\n"
 	    "producer_jobs = %llu\nproducer_bytes = %llu\n",
-	    c->drain_s, (unsigned long long)c->jobs,
+	    c->drain_s, log_level_name(c->log_level),
+	    log_format_name(c->log_format), (unsigned long long)c->jobs,
 	    (unsigned long long)c->bytes, (unsigned long long)c->keep_s,
 	    (unsigned long long)c->bury_s, (unsigned long long)c->remember_s,
 	    (unsigned long long)c->age_s, c->attempts, c->hedge_percent,

@@ -94,6 +94,25 @@ read_socket_url(const char *key, const char *value,
 	return err;
 }
 
+CONFIG_VALUE(log_level)
+{
+	(void)ep;
+	if (log_level_parse(value, &config->log_level))
+		return LATENTD_OK;
+	return reason_set(why, LATENTD_ERR_INVALID,
+	    "log_level is \"%.200s\", but must be error, warn, info or debug",
+	    value);
+}
+
+CONFIG_VALUE(log_format)
+{
+	(void)ep;
+	if (log_format_parse(value, &config->log_format))
+		return LATENTD_OK;
+	return reason_set(why, LATENTD_ERR_INVALID,
+	    "log_format is \"%.200s\", but must be text or json", value);
+}
+
 CONFIG_VALUE(listen)
 {
 	(void)ep;

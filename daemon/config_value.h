@@ -36,6 +36,8 @@ enum latentd_err config_read_token(const char *key, const char *value,
 	enum latentd_err config_value_##name(struct config *config, \
 	    struct config_endpoint *ep, const char *value, struct reason *why)
 
+CONFIG_VALUE(log_level);
+CONFIG_VALUE(log_format);
 CONFIG_VALUE(listen);
 CONFIG_VALUE(events);
 CONFIG_VALUE(events_listen);

@@ -2,12 +2,20 @@
 #include "joblog.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include <uv.h>
 
 #include "base/log.h"
 
 #define MS_NS 1000000u
+#define N(array) (sizeof(array) / sizeof((array)[0]))
+
+static const char *
+or_dash(const char *text)
+{
+	return text[0] != '\0' ? text : "-";
+}
 
 void
 joblog_ended(const struct job *job)
@@ -16,59 +24,75 @@ joblog_ended(const struct job *job)
 	    job->started_ns != 0 ? job->started_ns : job->finished_ns;
 	uint64_t decoded_ns =
 	    job->decoded_ns != 0 ? job->decoded_ns : job->finished_ns;
-	const bool done = job->reason.err == LATENTD_OK;
+	const struct log_field fields[] = {LOG_NUMBER("job", job->id),
+	    LOG_STRING("producer", job->producer->identity.name),
+	    LOG_STRING("key", job->key),
+	    LOG_STRING("task", task_name(job->remote.task)),
+	    LOG_STRING("model", job->remote.model->name),
+	    LOG_STRING("output", output_name(job->output)),
+	    LOG_STRING("outcome", job_state_name(job->state)),
+	    LOG_STRING("endpoint", or_dash(job->endpoint)),
+	    LOG_NUMBER("http", (uint64_t)job->http_status),
+	    LOG_NUMBER("queued_ms", (started_ns - job->submitted_ns) / MS_NS),
+	    LOG_NUMBER("decode_ms", (decoded_ns - started_ns) / MS_NS),
+	    LOG_NUMBER("finish_ms", (job->finished_ns - decoded_ns) / MS_NS),
+	    LOG_NUMBER("in_bytes", job->payload_bytes),
+	    LOG_NUMBER("out_bytes", job->result_bytes),
+	    LOG_NUMBER("attempts", job->attempts_n),
+	    LOG_STRING("reason", job->reason.text)};
 
-	log_info("job=%" PRIu64
-		 " producer=%s key=%s task=%s model=%s output=%s "
-		 "outcome=%s endpoint=%s http=%ld queued_ms=%" PRIu64
-		 " decode_ms=%" PRIu64 " finish_ms=%" PRIu64
-		 " in_bytes=%zu out_bytes=%zu attempts=%u%s%s",
-	    job->id, job->producer->identity.name, job->key,
-	    task_name(job->remote.task), job->remote.model->name,
-	    output_name(job->output), job_state_name(job->state),
-	    job->endpoint[0] != '\0' ? job->endpoint : "-", job->http_status,
-	    (started_ns - job->submitted_ns) / MS_NS,
-	    (decoded_ns - started_ns) / MS_NS,
-	    (job->finished_ns - decoded_ns) / MS_NS, job->payload_bytes,
-	    job->result_bytes, job->attempts_n,
-	    done ? "" : " reason=", done ? "" : job->reason.text);
+	log_event(LOG_LEVEL_INFO, fields,
+	    N(fields) - (job->reason.err == LATENTD_OK), NULL);
 }
 
 void
 joblog_retry(const struct job *job)
 {
 	uint64_t now_ns = uv_hrtime();
+	uint64_t wait_ms =
+	    job->retry_at_ns > now_ns ? (job->retry_at_ns - now_ns) / MS_NS : 0;
+	const struct log_field fields[] = {LOG_NUMBER("job", job->id),
+	    LOG_STRING("producer", job->producer->identity.name),
+	    LOG_STRING("key", job->key),
+	    LOG_STRING("endpoint", or_dash(job->endpoint)),
+	    LOG_NUMBER("wait_ms", wait_ms),
+	    LOG_STRING("reason", job->reason.text)};
 
-	if (job->retry_at_ns > now_ns)
-		log_warn("job=%" PRIu64 " waits %" PRIu64
-			 " ms after a failed request: %s",
-		    job->id, (job->retry_at_ns - now_ns) / MS_NS,
-		    job->reason.text);
-	else
-		log_warn("job=%" PRIu64 " is tried again: %s", job->id,
-		    job->reason.text);
+	log_event_often(LOG_LEVEL_WARN, fields, N(fields),
+	    "a request failed; the job is tried again");
 }
 
 void
 joblog_dropped(const struct job *job, const char *why)
 {
-	log_warn("job=%" PRIu64
-		 " producer=%s key=%s: result of %zu bytes dropped: %s",
-	    job->id, job->producer->identity.name, job->key, job->result_bytes,
-	    why);
+	const struct log_field fields[] = {LOG_NUMBER("job", job->id),
+	    LOG_STRING("producer", job->producer->identity.name),
+	    LOG_STRING("key", job->key),
+	    LOG_NUMBER("out_bytes", job->result_bytes),
+	    LOG_STRING("reason", why)};
+
+	log_event(LOG_LEVEL_WARN, fields, N(fields), "result dropped");
 }
 
 void
 joblog_buried(const struct job *job)
 {
-	log_info("job=%" PRIu64 " producer=%s key=%s: buried: latentctl kick "
-		 "%" PRIu64 " tries it again",
-	    job->id, job->producer->identity.name, job->key, job->id);
+	const struct log_field fields[] = {LOG_NUMBER("job", job->id),
+	    LOG_STRING("producer", job->producer->identity.name),
+	    LOG_STRING("key", job->key)};
+	char message[80];
+
+	snprintf(message, sizeof(message),
+	    "buried: latentctl kick %" PRIu64 " tries it again", job->id);
+	log_event(LOG_LEVEL_INFO, fields, N(fields), message);
 }
 
 void
 joblog_forgotten(const struct job *job, const char *why)
 {
-	log_warn("job=%" PRIu64 " producer=%s key=%s: failed job forgotten: %s",
-	    job->id, job->producer->identity.name, job->key, why);
+	const struct log_field fields[] = {LOG_NUMBER("job", job->id),
+	    LOG_STRING("producer", job->producer->identity.name),
+	    LOG_STRING("key", job->key), LOG_STRING("reason", why)};
+
+	log_event(LOG_LEVEL_WARN, fields, N(fields), "failed job forgotten");
 }

@@ -25,6 +25,7 @@ enum exit_code { EXIT_USAGE = 2, EXIT_CONFIG = 3 };
 
 static const char help[] =
     "Usage: latentd --config FILE [--check] [--log-level LEVEL]\n"
+    "               [--log-format FORMAT]\n"
     "\n"
     "Accept latents from many producers, have remote endpoints decode them,\n"
     "and keep the images until their producers have collected them.\n"
@@ -33,7 +34,10 @@ static const char help[] =
     "                     (default /etc/latentd/latentd.conf)\n"
     "  --check            check the configuration, print what would be used\n"
     "                     with all defaults, and exit\n"
-    "  --log-level LEVEL  error, warn, info (default) or debug\n"
+    "  --log-level LEVEL  error, warn, info or debug, whatever the\n"
+    "                     configuration says\n"
+    "  --log-format FORMAT\n"
+    "                     text or json, likewise\n"
     "  --version          print the version and exit\n"
     "  --help             print this and exit\n"
     "\n"
@@ -46,9 +50,23 @@ static const struct option options[] = {
     {"config", required_argument, NULL, 'c'},
     {"check", no_argument, NULL, 'k'},
     {"log-level", required_argument, NULL, 'l'},
+    {"log-format", required_argument, NULL, 'f'},
     {"version", no_argument, NULL, 'v'},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
+};
+
+/* Lines of one kind are held back beyond so many in such a time. */
+#define REPEATS_N 20u
+#define REPEATS_MS 10000u
+
+struct arguments {
+	const char *config;
+	bool check;
+	bool has_level;
+	bool has_format;
+	enum log_level level;
+	enum log_format format;
 };
 
 struct program {
@@ -56,21 +74,16 @@ struct program {
 	uv_signal_t term;
 	uv_signal_t interrupt;
 	uv_signal_t hangup;
+	uv_timer_t log_timer;
 	struct pipeline *pipeline;
 	bool stopping;
-};
-
-struct arguments {
-	const char *config;
-	bool check;
-	enum log_level level;
 };
 
 static int
 complain_option(const char *option)
 {
 	static const char *const names[] = {
-	    "config", "check", "log-level", "version", "help"};
+	    "config", "check", "log-level", "log-format", "version", "help"};
 	const char *nearest = NULL;
 
 	while (*option == '-')
@@ -83,25 +96,18 @@ complain_option(const char *option)
 }
 
 static bool
-read_level(const char *name, enum log_level *level)
+read_log(int option, const char *value, struct arguments *a)
 {
-	static const struct {
-		const char *name;
-		enum log_level level;
-	} levels[] = {{"error", LOG_LEVEL_ERROR}, {"warn", LOG_LEVEL_WARN},
-	    {"info", LOG_LEVEL_INFO}, {"debug", LOG_LEVEL_DEBUG}};
-
-	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
-		if (strcmp(levels[i].name, name) == 0) {
-			*level = levels[i].level;
-			return true;
-		}
-	}
-	fprintf(stderr,
-	    "latentd: --log-level is \"%s\", but must be error, "
-	    "warn, info or debug\n",
-	    name);
-	return false;
+	if (option == 'l' && log_level_parse(value, &a->level))
+		a->has_level = true;
+	else if (option == 'f' && log_format_parse(value, &a->format))
+		a->has_format = true;
+	else
+		fprintf(stderr, "latentd: --log-%s is \"%s\", but must be %s\n",
+		    option == 'l' ? "level" : "format", value,
+		    option == 'l' ? "error, warn, info or debug"
+				  : "text or json");
+	return option == 'l' ? a->has_level : a->has_format;
 }
 
 /* Returns -1 to go on, or the exit code. */
@@ -116,8 +122,8 @@ read_arguments(int argc, char **argv, struct arguments *a)
 			a->config = optarg;
 		} else if (c == 'k') {
 			a->check = true;
-		} else if (c == 'l') {
-			if (!read_level(optarg, &a->level))
+		} else if (c == 'l' || c == 'f') {
+			if (!read_log(c, optarg, a))
 				return EXIT_USAGE;
 		} else if (c == 'v') {
 			printf("latentd %s\n", LATENTD_VERSION);
@@ -226,6 +232,29 @@ listen_for_signals(struct program *prog)
 	mask_signals(SIG_UNBLOCK);
 }
 
+/* What the command line says goes before the configuration. */
+static void
+apply_log(const struct arguments *a, const struct config *config)
+{
+	log_change(a->has_level ? a->level : config->log_level,
+	    a->has_format ? a->format : config->log_format);
+}
+
+static void
+on_log_timer(uv_timer_t *timer)
+{
+	(void)timer;
+	log_tick();
+}
+
+static void
+start_log_timer(struct program *prog)
+{
+	uv_timer_init(&prog->loop, &prog->log_timer);
+	uv_timer_start(&prog->log_timer, on_log_timer, REPEATS_MS, REPEATS_MS);
+	uv_unref((uv_handle_t *)&prog->log_timer);
+}
+
 static int
 run(const struct config *config)
 {
@@ -234,6 +263,7 @@ run(const struct config *config)
 	enum latentd_err err;
 
 	uv_loop_init(&prog.loop);
+	start_log_timer(&prog);
 	/* nng's threads must not take them. */
 	mask_signals(SIG_BLOCK);
 	err = pipeline_open(
@@ -246,7 +276,10 @@ run(const struct config *config)
 		log_error("cannot start: %s", why.text);
 	}
 	uv_run(&prog.loop, UV_RUN_DEFAULT);
+	uv_close((uv_handle_t *)&prog.log_timer, NULL);
+	uv_run(&prog.loop, UV_RUN_DEFAULT);
 	uv_loop_close(&prog.loop);
+	log_tick();
 	if (err == LATENTD_OK)
 		log_info("stopped");
 	return err == LATENTD_OK ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -270,8 +303,7 @@ keep_memory(void)
 int
 main(int argc, char **argv)
 {
-	struct arguments arguments = {
-	    .config = "/etc/latentd/latentd.conf", .level = LOG_LEVEL_INFO};
+	struct arguments arguments = {.config = "/etc/latentd/latentd.conf"};
 	struct config *config;
 	struct reason why;
 	unsigned seed;
@@ -293,7 +325,9 @@ main(int argc, char **argv)
 	if (getrandom(&seed, sizeof(seed), 0) == (ssize_t)sizeof(seed))
 		srandom(seed);
 	keep_memory();
-	log_open("latentd", arguments.level);
+	log_open(&(const struct log_options){
+	    .program = "latentd", .repeats_n = REPEATS_N});
+	apply_log(&arguments, config);
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	code = run(config);
 	curl_global_cleanup();

@@ -136,8 +136,8 @@ main(int argc, char **argv)
 		puts("latentd-endpoint " LATENTD_VERSION);
 		return EXIT_SUCCESS;
 	}
-	log_open("latentd-endpoint",
-	    options.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	log_open(&(const struct log_options){.program = "latentd-endpoint",
+	    .level = options.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO});
 	log_debug("seed %" PRIu64, options.faults.seed);
 	return serve(&options);
 }

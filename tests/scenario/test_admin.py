@@ -211,7 +211,7 @@ def test_the_key_of_a_buried_job_can_be_used_again(
     producer = connect(daemon)
     job = bury(producer)
     assert submit(producer) != job
-    daemon.wait_line(f"job={job} .*forgotten: its key was submitted again")
+    daemon.wait_line(f'job={job} .*"its key was submitted again": failed job forgotten')
     check(producer.take("k"))
     producer.thank()
 
@@ -224,7 +224,7 @@ def test_a_failed_job_is_forgotten_when_its_time_is_over(
     })
     producer = connect(daemon)
     job = bury(producer)
-    daemon.wait_line(f"job={job} .*forgotten: nobody kicked it in time")
+    daemon.wait_line(f'job={job} .*"nobody kicked it in time": failed job forgotten')
     assert report(daemon)["jobs"]["forgotten_total"] == 1
     assert report(daemon)["queue"]["jobs"] == 0
 

@@ -267,7 +267,7 @@ def test_what_nobody_collects_in_time_is_dropped_and_told(
     daemon = start_daemon({**fake.section(), "queue": {"keep_s": 2}})
     producer = connect(daemon)
     job = submit(producer, "k")
-    daemon.wait_line(r"key=k: result of \d+ bytes dropped")
+    daemon.wait_line(r"key=k out_bytes=\d+ .*: result dropped")
     assert report(daemon)["queue"]["result_bytes"] == 0
     result = producer.take("k")
     result.expect("RESULT", id=job, state="done", code="dropped")
@@ -277,7 +277,7 @@ def test_what_nobody_collects_in_time_is_dropped_and_told(
     # The same by the library.
     path = write_latent(short_tmp / "z.safetensors", Z)
     latentctl(daemon, "submit", path, "--model", "sd-v1", check=0)
-    daemon.wait_line(r"key=z-\w+: result of \d+ bytes dropped")
+    daemon.wait_line(r"key=z-\w+ out_bytes=\d+ .*: result dropped")
     done = latentctl(daemon, "collect", "--out", short_tmp, check=1)
     assert b"dropped" in done.stderr
     assert not list(short_tmp.glob("*.png"))

@@ -98,7 +98,7 @@ def test_cancel_of_a_job_that_waits_for_its_retry(
     producer = connect(daemon)
     submit(producer, "k")
     # The endpoint's wish is respected, up to ten minutes.
-    daemon.wait_line("job=1 is tried again")
+    daemon.wait_line("job=1 .*is tried again")
     why = json.loads(producer.ask("WHY", {"key": "k"}).body)
     [endpoint] = why["endpoints"]
     assert endpoint["state"] == "warming"
