@@ -322,3 +322,11 @@ latentd_drain(struct latentd_client *c, int timeout_ms)
 
 	return administer(c, &in, timeout_ms, NULL);
 }
+
+enum latentd_err
+latentd_reload(struct latentd_client *c, int timeout_ms)
+{
+	struct message_admin in = {.op = ADMIN_RELOAD};
+
+	return administer(c, &in, timeout_ms, NULL);
+}

@@ -74,6 +74,7 @@ int ctl_purge(struct ctl *ctl);
 int ctl_pause(struct ctl *ctl);
 int ctl_resume(struct ctl *ctl);
 int ctl_drain(struct ctl *ctl);
+int ctl_reload(struct ctl *ctl);
 int ctl_top(struct ctl *ctl);
 int ctl_watch(struct ctl *ctl);
 

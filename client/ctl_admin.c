@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* latentctl cancel, kick, purge, pause, resume and drain. */
+/* latentctl cancel, kick, purge, pause, resume, reload and drain. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -259,6 +259,39 @@ int
 ctl_resume(struct ctl *ctl)
 {
 	return set_paused(ctl, false);
+}
+
+/* ---- reloading ---- */
+
+int
+ctl_reload(struct ctl *ctl)
+{
+	struct latentd_client *client;
+	int status = ctl_connect(ctl, NULL, 0, &client);
+	enum latentd_err err;
+	json_t *line;
+
+	if (status != CTL_DONE)
+		return status;
+	err = latentd_reload(client, ctl_answer_ms(ctl));
+	if (ctl->json) {
+		line = json_pack("{s:b}", "reloaded", err == LATENTD_OK);
+		if (err != LATENTD_OK)
+			json_object_set_new(line, "message",
+			    json_string(latentd_client_error(client)));
+		json_dumpf(line, stdout, JSON_COMPACT);
+		putchar('\n');
+		json_decref(line);
+	}
+	if (err != LATENTD_OK)
+		status = ctl_failed(client, err);
+	else if (!ctl->json)
+		puts("the configuration was taken over");
+	/* Not this command line is wrong. */
+	if (err == LATENTD_ERR_INVALID)
+		status = CTL_FAILED;
+	latentd_client_close(client);
+	return status;
 }
 
 /* ---- draining ---- */

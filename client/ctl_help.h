@@ -20,6 +20,7 @@
 	"  purge ID...      give failed jobs up\n"                           \
 	"  pause in|out     stop taking jobs, or making requests\n"          \
 	"  resume in|out    go on\n"                                         \
+	"  reload           have the daemon read its configuration again\n"  \
 	"  drain            let the daemon finish its jobs and end\n"        \
 	"  top              show what the daemon is doing, live\n"           \
 	"  watch            print events as they come\n"                     \

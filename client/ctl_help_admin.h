@@ -88,6 +88,15 @@
 	"  --json              {\"in\": ..., \"out\": ...}: what is paused " \
 	"now\n" HELP_COMMON
 
+#define HELP_RELOAD                                                            \
+	"usage: latentctl reload [OPTION]...\n"                                \
+	"\n"                                                                   \
+	"Have the daemon read its configuration again, as SIGHUP does, and\n"  \
+	"say whether it was taken over: whole or not at all.  Only for root\n" \
+	"and the user that the daemon runs as.\n"                              \
+	"\n"                                                                   \
+	"  --json              {\"reloaded\": true}, or false and why not\n" HELP_COMMON
+
 #define HELP_DRAIN                                                             \
 	"usage: latentctl drain [OPTION]...\n"                                 \
 	"\n"                                                                   \

@@ -17,6 +17,7 @@ const struct ctl_table_command ctl_table_commands[] = {
     {"purge", PURGE, ctl_purge, HELP_PURGE},
     {"pause", PAUSE, ctl_pause, HELP_PAUSE},
     {"resume", RESUME, ctl_resume, HELP_RESUME},
+    {"reload", RELOAD, ctl_reload, HELP_RELOAD},
     {"drain", DRAIN, ctl_drain, HELP_DRAIN},
     {"top", TOP, ctl_top, HELP_TOP},
     {"watch", WATCH, ctl_watch, HELP_WATCH},

@@ -24,11 +24,12 @@ enum {
 	DRAIN = 4096,
 	TOP = 8192,
 	WATCH = 16384,
+	RELOAD = 32768,
 };
 
 #define INPUTS (DECODE | ENCODE | SUBMIT)
-#define NO_ARGS (COLLECT | STATUS | JOBS | DRAIN | TOP | WATCH)
-#define ANY 32767
+#define NO_ARGS (COLLECT | STATUS | JOBS | RELOAD | DRAIN | TOP | WATCH)
+#define ANY 65535
 
 enum option_id {
 	OPT_URL = 256,
@@ -78,7 +79,7 @@ struct ctl_table_option {
 	int commands;
 };
 
-#define CTL_COMMANDS_N 15
+#define CTL_COMMANDS_N 16
 #define CTL_OPTIONS_N 31
 
 extern const struct ctl_table_command ctl_table_commands[CTL_COMMANDS_N];

@@ -320,7 +320,8 @@ answer_admin(
 {
 	static const char *const ops[] = {[ADMIN_PAUSE] = "pause",
 	    [ADMIN_RESUME] = "resume",
-	    [ADMIN_DRAIN] = "drain"};
+	    [ADMIN_DRAIN] = "drain",
+	    [ADMIN_RELOAD] = "reload"};
 	struct reason why;
 
 	if (m->op == ADMIN_KICK || m->op == ADMIN_PURGE)
@@ -332,6 +333,8 @@ answer_admin(
 		    ops[m->op]);
 		return reject(&why);
 	}
+	if (m->op == ADMIN_RELOAD)
+		return NULL;
 	if (m->op == ADMIN_DRAIN)
 		a->sinks.drain(a->sinks.arg);
 	else

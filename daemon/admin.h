@@ -36,7 +36,8 @@ void admin_destroy(struct admin *a);
 /*
  * admin_answer(a, peer, type, in):
  * Do what a CANCEL, LIST, WHY or ADMIN of ${peer} asks for, as far as ${peer}
- * may, and return the reply, which is the caller's.
+ * may, and return the reply, which is the caller's.  NULL: a RELOAD that is
+ * permitted, which the caller does, and answers when it is over.
  *
  * A producer may see all jobs of its uid (without one: its own), and cancel,
  * kick and purge its own.  The rest is for administrators (peer.h).

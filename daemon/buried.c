@@ -102,6 +102,13 @@ on_timer(uv_timer_t *timer)
 }
 
 void
+buried_change(struct buried *b, uint64_t bury_ms)
+{
+	b->options.bury_ms = bury_ms;
+	arm(b);
+}
+
+void
 buried_put(struct buried *b, struct job *job)
 {
 	job_bury(b->jobs, job);

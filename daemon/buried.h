@@ -24,6 +24,9 @@ struct buried *buried_open(
     uv_loop_t *loop, struct jobs *jobs, const struct buried_options *options);
 void buried_close(struct buried *b);
 
+/* buried_change(b, bury_ms): for jobs that are there already too. */
+void buried_change(struct buried *b, uint64_t bury_ms);
+
 /* buried_put(b, job): take a FAILED job whose failure was delivered. */
 void buried_put(struct buried *b, struct job *job);
 

@@ -86,6 +86,11 @@ struct config {
 enum latentd_err config_read(
     const char *path, struct config **config, struct reason *why);
 
+/* config_may_follow(config, next, why): whether a daemon that was started with
+ * ${config} can take over ${next}; INVALID names what stands against it. */
+enum latentd_err config_may_follow(
+    const struct config *config, const struct config *next, struct reason *why);
+
 /* config_destroy(config): tokens are wiped; NULL is a no-op. */
 void config_destroy(struct config *config);
 

@@ -67,62 +67,18 @@ dispatch_close(struct dispatch *d)
 	}
 	for (size_t i = 0; i < d->endpoints_n; i++)
 		endpoint_destroy(d->endpoints[i]);
+	for (size_t i = 0; i < d->retired_n; i++)
+		endpoint_destroy(d->retired[i]);
 	free(d->lanes);
 	free(d->endpoints);
+	free(d->retired);
 	assert(TAILQ_EMPTY(&d->running));
 	uv_close((uv_handle_t *)&d->idle, on_closed);
 	uv_close((uv_handle_t *)&d->timer, on_closed);
 }
 
-/* Append ${item} to the array of ${*n} pointers at ${*array}. */
-static bool
-append(void ***array, size_t *n, void *item)
-{
-	void **more = reallocarray(*array, *n + 1, sizeof(**array));
-
-	if (more == NULL)
-		return false;
-	more[(*n)++] = item;
-	*array = more;
-	return true;
-}
-
-static struct lane *
-lane_get(struct dispatch *d, const struct model *model, enum latentd_task task)
-{
-	struct lane *lane = dispatch_lane(d, model, task);
-
-	if (lane != NULL)
-		return lane;
-	if ((lane = calloc(1, sizeof(*lane))) == NULL)
-		return NULL;
-	lane->model = model;
-	lane->task = task;
-	order_init(&lane->waiting, d->options.age_ms);
-	TAILQ_INIT(&lane->again);
-	TAILQ_INIT(&lane->begun);
-	if (!append((void ***)&d->lanes, &d->lanes_n, lane)) {
-		free(lane);
-		return NULL;
-	}
-	return lane;
-}
-
-bool
-dispatch_add(struct dispatch *d, struct endpoint *endpoint)
-{
-	struct lane *lane = lane_get(d, endpoint->model, endpoint->task);
-
-	if (!append((void ***)&d->endpoints, &d->endpoints_n, endpoint)) {
-		endpoint_destroy(endpoint);
-		return false;
-	}
-	return lane != NULL &&
-	    append((void ***)&lane->endpoints, &lane->endpoints_n, endpoint);
-}
-
 struct lane *
-dispatch_lane(
+dispatch_lane_of(
     struct dispatch *d, const struct model *model, enum latentd_task task)
 {
 	for (size_t i = 0; i < d->lanes_n; i++) {
@@ -130,6 +86,25 @@ dispatch_lane(
 			return d->lanes[i];
 	}
 	return NULL;
+}
+
+struct lane *
+dispatch_lane(
+    struct dispatch *d, const struct model *model, enum latentd_task task)
+{
+	struct lane *lane = dispatch_lane_of(d, model, task);
+
+	return lane != NULL && lane->endpoints_n > 0 ? lane : NULL;
+}
+
+void
+dispatch_change(struct dispatch *d, const struct dispatch_options *options)
+{
+	d->options = *options;
+	hedge_change(&d->hedge, options->hedge_percent);
+	for (size_t i = 0; i < d->lanes_n; i++)
+		order_change(&d->lanes[i]->waiting, options->age_ms);
+	dispatch_kick(d);
 }
 
 /* ---- the end of a job ---- */

@@ -47,10 +47,23 @@ struct dispatch *dispatch_open(uv_loop_t *loop, struct jobs *jobs,
 /* dispatch_close(d): no job may be active; frees endpoints and lanes. */
 void dispatch_close(struct dispatch *d);
 
-/* dispatch_add(d, endpoint): take ${endpoint}; false when memory is out. */
-bool dispatch_add(struct dispatch *d, struct endpoint *endpoint);
+/*
+ * dispatch_endpoints(d, endpoints, n): use these from now on, in the place of
+ * all others; takes them, not the array.  One that is the same place as one in
+ * use lives on there (endpoint_adopt()); what is used no more finishes the
+ * requests that it has.  ${on_gone}(endpoint, arg) is called for each of these,
+ * and nobody else may keep it then.  False when memory is out: nothing is
+ * changed, nothing taken.
+ */
+bool dispatch_endpoints(struct dispatch *d, struct endpoint *const *endpoints,
+    size_t n, void (*on_gone)(const struct endpoint *ep, void *arg), void *arg);
 
-/* dispatch_lane(d, model, task): the lane, or NULL if no endpoint does that. */
+/* dispatch_change(d, options): from now on. */
+void dispatch_change(
+    struct dispatch *d, const struct dispatch_options *options);
+
+/* dispatch_lane(d, model, task): the lane, or NULL if no endpoint does that.
+ * Jobs may wait in a lane that has no endpoint any more. */
 struct lane *dispatch_lane(
     struct dispatch *d, const struct model *model, enum latentd_task task);
 

@@ -18,6 +18,8 @@ struct dispatch {
 	struct dispatch_options options;
 	struct endpoint **endpoints;
 	size_t endpoints_n;
+	struct endpoint **retired; /* used no more, but there are requests */
+	size_t retired_n;
 	struct lane **lanes;
 	size_t lanes_n;
 	struct hedge hedge;
@@ -29,6 +31,14 @@ struct dispatch {
 
 /* dispatch_look(d): start what can be started; from the loop. */
 void dispatch_look(struct dispatch *d);
+
+/* dispatch_reap(d): forget retired endpoints whose last request is over. */
+void dispatch_reap(struct dispatch *d);
+
+/* dispatch_lane_of(d, model, task): the lane, with endpoints or without, or
+ * NULL. */
+struct lane *dispatch_lane_of(
+    struct dispatch *d, const struct model *model, enum latentd_task task);
 
 /* dispatch_leave(d, attempt): it is no longer with an endpoint or a worker. */
 void dispatch_leave(struct dispatch *d, struct attempt *attempt);

@@ -328,6 +328,7 @@ dispatch_look(struct dispatch *d)
 	struct endpoint *ep = NULL;
 	struct job *job;
 
+	dispatch_reap(d);
 	if (d->paused)
 		return;
 	for (size_t i = 0; i < d->lanes_n; i++) {

@@ -47,6 +47,12 @@ drain_close(struct drain *d)
 		uv_close((uv_handle_t *)&d->timer, on_closed);
 }
 
+void
+drain_change(struct drain *d, uint64_t most_ms)
+{
+	d->options.most_ms = most_ms;
+}
+
 static void
 on_timer(uv_timer_t *timer)
 {

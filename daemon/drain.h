@@ -29,6 +29,9 @@ struct drain_options {
 struct drain *drain_open(uv_loop_t *loop, const struct drain_options *options);
 void drain_close(struct drain *d);
 
+/* drain_change(d, most_ms): for a drain that has not begun. */
+void drain_change(struct drain *d, uint64_t most_ms);
+
 /* drain_start(d): begin; no-op when it has begun.  drain_look(d): something ended; nothing happens
  * before drain_start(). */
 void drain_start(struct drain *d);

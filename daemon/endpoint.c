@@ -9,6 +9,15 @@
 
 #include "base/log.h"
 
+static void
+forget_token(struct endpoint *ep)
+{
+	if (ep->authorization != NULL)
+		explicit_bzero(ep->authorization, strlen(ep->authorization));
+	free(ep->authorization);
+	ep->authorization = NULL;
+}
+
 struct endpoint *
 endpoint_create(const struct config_endpoint *config)
 {
@@ -26,38 +35,37 @@ endpoint_create(const struct config_endpoint *config)
 	ep->times = config->times;
 	limit_init(&ep->limit, config->parallel);
 	fitness_init(&ep->fitness, uv_hrtime());
-	if (config->token != NULL && !endpoint_set_token(ep, config->token)) {
+	if (config->token != NULL &&
+	    asprintf(&ep->authorization, "Authorization: Bearer %s",
+		config->token) < 0) {
 		free(ep);
 		return NULL;
 	}
 	return ep;
 }
 
-static void
-forget_token(struct endpoint *ep)
-{
-	if (ep->authorization != NULL)
-		explicit_bzero(ep->authorization, strlen(ep->authorization));
-	free(ep->authorization);
-	ep->authorization = NULL;
-}
-
 bool
-endpoint_set_token(struct endpoint *ep, const char *token)
+endpoint_is(const struct endpoint *ep, const struct endpoint *other)
 {
-	char *authorization;
-
-	if (asprintf(&authorization, "Authorization: Bearer %s", token) < 0)
-		return false;
-	forget_token(ep);
-	ep->authorization = authorization;
-	return true;
+	return strcmp(ep->name, other->name) == 0 &&
+	    ep->model == other->model && ep->task == other->task &&
+	    strcmp(ep->url, other->url) == 0;
 }
 
 void
-endpoint_resume(struct endpoint *ep)
+endpoint_adopt(struct endpoint *ep, struct endpoint *fresh)
 {
+	forget_token(ep);
+	ep->authorization = fresh->authorization;
+	fresh->authorization = NULL;
+	ep->weight = fresh->weight;
+	ep->backup = fresh->backup;
+	ep->times = fresh->times;
+	memcpy(ep->health_path, fresh->health_path, sizeof(ep->health_path));
+	if (ep->limit.fixed != fresh->limit.fixed)
+		ep->limit = fresh->limit;
 	fitness_resume(&ep->fitness, uv_hrtime());
+	endpoint_destroy(fresh);
 }
 
 void

@@ -45,11 +45,13 @@ struct endpoint {
 struct endpoint *endpoint_create(const struct config_endpoint *config);
 void endpoint_destroy(struct endpoint *ep);
 
-/* endpoint_set_token(ep, token): send ${token} from now on; false when memory is
- * out, and then nothing has changed.
- * endpoint_resume(ep): if it was stopped, what for may be mended now. */
-bool endpoint_set_token(struct endpoint *ep, const char *token);
-void endpoint_resume(struct endpoint *ep);
+/* endpoint_is(ep, other): whether both are the same place: name, model, task and
+ * URL.
+ * endpoint_adopt(ep, fresh): take over what else was configured for ${fresh},
+ * the same place, which is destroyed; what was learned of it stays.  If it was
+ * stopped, what for may be mended now. */
+bool endpoint_is(const struct endpoint *ep, const struct endpoint *other);
+void endpoint_adopt(struct endpoint *ep, struct endpoint *fresh);
 
 /* endpoint_free_slots(ep, now_ns): how many more requests it may be given now;
  * one at a time where it is not fit. */

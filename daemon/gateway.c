@@ -246,12 +246,28 @@ on_end(void *user, bool whole, void *arg)
 /* ---- opening and closing ---- */
 
 static void
-gateway_free(struct gateway *g)
+forget_token(struct gateway *g)
 {
 	if (g->token != NULL)
 		explicit_bzero(g->token, strlen(g->token));
 	free(g->token);
+	g->token = NULL;
+}
+
+static void
+gateway_free(struct gateway *g)
+{
+	forget_token(g);
 	free(g);
+}
+
+void
+gateway_change(struct gateway *g, const char *token, uint64_t deadline_ms)
+{
+	forget_token(g);
+	g->deadline_ms = deadline_ms;
+	if (token != NULL && (g->token = strdup(token)) == NULL)
+		abort();
 }
 
 enum latentd_err
@@ -277,10 +293,7 @@ gateway_open(uv_loop_t *loop, struct jobs *jobs,
 	g->loop = loop;
 	g->jobs = jobs;
 	g->sinks = *sinks;
-	g->deadline_ms = options->deadline_ms;
-	if (options->token != NULL &&
-	    (g->token = strdup(options->token)) == NULL)
-		abort();
+	gateway_change(g, options->token, options->deadline_ms);
 	http.arg = g;
 	err = http_server_open(loop, &http, &g->server, why);
 	if (err != LATENTD_OK) {

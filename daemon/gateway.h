@@ -61,6 +61,9 @@ enum latentd_err gateway_open(uv_loop_t *loop, struct jobs *jobs,
     const struct gateway_options *options, const struct gateway_sinks *sinks,
     struct gateway **gateway, struct reason *why);
 
+/* gateway_change(g, token, deadline_ms): for requests that come from now on. */
+void gateway_change(struct gateway *g, const char *token, uint64_t deadline_ms);
+
 /* gateway_port(g): the port it listens on. */
 unsigned gateway_port(const struct gateway *g);
 

@@ -16,6 +16,12 @@ hedge_init(struct hedge *h, unsigned percent)
 }
 
 void
+hedge_change(struct hedge *h, unsigned percent)
+{
+	h->percent = percent;
+}
+
+void
 hedge_sent(struct hedge *h)
 {
 	h->credit += h->percent / 100.0;

@@ -24,6 +24,9 @@ struct hedge {
 
 void hedge_init(struct hedge *h, unsigned percent);
 
+/* hedge_change(h, percent): from now on; what was learned stays. */
+void hedge_change(struct hedge *h, unsigned percent);
+
 /* hedge_sent(h): a first request was made. */
 void hedge_sent(struct hedge *h);
 

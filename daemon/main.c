@@ -42,9 +42,10 @@ static const char help[] =
     "  --help             print this and exit\n"
     "\n"
     "SIGTERM and SIGINT finish the jobs there are and stop; a second one\n"
-    "stops at once.  SIGHUP reads the endpoints' tokens again and tries\n"
-    "endpoints that were stopped.  Exit codes: 0 stopped or checked, 1 could not start,\n"
-    "2 wrong usage, 3 wrong configuration.\n";
+    "stops at once.  SIGHUP takes over the changed configuration, if all of it\n"
+    "is right, and tries endpoints that were stopped.\n"
+    "Exit codes: 0 stopped or checked, 1 could not start, 2 wrong usage,\n"
+    "3 wrong configuration.\n";
 
 static const struct option options[] = {
     {"config", required_argument, NULL, 'c'},
@@ -75,6 +76,7 @@ struct program {
 	uv_signal_t interrupt;
 	uv_signal_t hangup;
 	uv_timer_t log_timer;
+	const struct arguments *arguments;
 	struct pipeline *pipeline;
 	bool stopping;
 };
@@ -255,10 +257,28 @@ start_log_timer(struct program *prog)
 	uv_unref((uv_handle_t *)&prog->log_timer);
 }
 
-static int
-run(const struct config *config)
+static void
+tell_ready(const struct config *config)
 {
-	struct program prog = {.stopping = false};
+	for (size_t i = 0; i < config->listen_n; i++)
+		log_info("ready: %s", config->listen[i]);
+}
+
+static void
+on_config(const struct config *config, void *arg)
+{
+	const struct program *prog = arg;
+
+	apply_log(prog->arguments, config);
+}
+
+/* Takes ${config}. */
+static int
+run(const struct arguments *arguments, struct config *config)
+{
+	struct program prog = {.arguments = arguments};
+	const struct pipeline_sinks sinks = {
+	    .on_drained = on_drained, .on_config = on_config, .arg = &prog};
 	struct reason why;
 	enum latentd_err err;
 
@@ -266,12 +286,10 @@ run(const struct config *config)
 	start_log_timer(&prog);
 	/* nng's threads must not take them. */
 	mask_signals(SIG_BLOCK);
-	err = pipeline_open(
-	    &prog.loop, config, on_drained, &prog, &prog.pipeline, &why);
+	err = pipeline_open(&prog.loop, config, &sinks, &prog.pipeline, &why);
 	if (err == LATENTD_OK) {
 		listen_for_signals(&prog);
-		for (size_t i = 0; i < config->listen_n; i++)
-			log_info("ready: %s", config->listen[i]);
+		tell_ready(pipeline_config(prog.pipeline));
 	} else {
 		log_error("cannot start: %s", why.text);
 	}
@@ -329,8 +347,7 @@ main(int argc, char **argv)
 	    .program = "latentd", .repeats_n = REPEATS_N});
 	apply_log(&arguments, config);
 	curl_global_init(CURL_GLOBAL_DEFAULT);
-	code = run(config);
+	code = run(&arguments, config);
 	curl_global_cleanup();
-	config_destroy(config);
 	return code;
 }

@@ -370,6 +370,10 @@ metrics_text(const struct metrics *m, const struct metrics_input *in)
 		return NULL;
 	head(out, "build_info", "gauge", "Version of this daemon; always 1.");
 	fprintf(out, "latentd_build_info{version=\"%s\"} 1\n", LATENTD_VERSION);
+	head(out, "config_last_reload_successful", "gauge",
+	    "1 if the last configuration was taken over, else 0.");
+	fprintf(
+	    out, "latentd_config_last_reload_successful %d\n", in->reloaded);
 	books(out, m, in);
 	producers(out, m);
 	endpoints(out, in);

@@ -31,6 +31,7 @@ struct metrics_input {
 	const struct jobs *jobs;
 	uint64_t jobs_max;
 	uint64_t bytes_max;
+	bool reloaded; /* the last new configuration was taken over */
 	size_t endpoints_n;
 	const struct endpoint *(*endpoint)(size_t i, void *arg);
 	void *arg;

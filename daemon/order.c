@@ -27,6 +27,7 @@ struct share {
 	uint64_t cost_px;
 	uint64_t paid; /* the round that its past jobs have used up */
 	uint64_t due; /* the round in which its first job goes */
+	unsigned weight; /* its producer's when that was computed */
 	uint64_t last_place; /* counts up with every push */
 	bool parked;
 	RB_ENTRY(share) by_due;
@@ -63,6 +64,12 @@ order_init(struct order *o, uint64_t age_ms)
 }
 
 void
+order_change(struct order *o, uint64_t age_ms)
+{
+	o->age_ns = age_ms * 1000000u;
+}
+
+void
 order_fini(struct order *o)
 {
 	assert(o->jobs_n == 0);
@@ -93,14 +100,15 @@ share_get(struct order_class *class, struct producer *producer)
 	s->paid = class->round;
 	RB_INIT(&s->jobs);
 	HASH_ADD_PTR(class->shares, producer, s);
-	class->weights += producer->bounds.weight;
+	s->weight = producer->bounds.weight;
+	class->weights += s->weight;
 	return s;
 }
 
 static void
 share_drop(struct share *s)
 {
-	s->class->weights -= s->producer->bounds.weight;
+	s->class->weights -= s->weight;
 	HASH_DEL(s->class->shares, s);
 	free(s);
 }
@@ -125,8 +133,10 @@ share_link(struct share *s)
 		share_drop(s);
 		return;
 	}
-	s->due = s->paid +
-	    s->first->cost_px * ROUND_SCALE / s->producer->bounds.weight;
+	s->class->weights += s->producer->bounds.weight;
+	s->class->weights -= s->weight;
+	s->weight = s->producer->bounds.weight;
+	s->due = s->paid + s->first->cost_px * ROUND_SCALE / s->weight;
 	if (s->parked)
 		LIST_INSERT_HEAD(&s->producer->parked, s, of_producer);
 	else
@@ -283,7 +293,7 @@ rank(const struct order *o, const struct producer *producer, unsigned class,
 	const struct order_class *c = &o->classes[class];
 	const struct share *s = share_find(c, producer);
 	uint64_t weight = producer->bounds.weight;
-	uint64_t others = c->weights - (s != NULL ? weight : 0);
+	uint64_t others = c->weights - (s != NULL ? s->weight : 0);
 	size_t others_n = c->jobs_n - (s != NULL ? s->jobs_n : 0);
 	uint64_t others_px = c->cost_px - (s != NULL ? s->cost_px : 0);
 	uint64_t turn_n = (own.jobs_n + 1) * others / weight;

@@ -47,9 +47,11 @@ struct order_rank {
 	uint64_t cost_px; /* about how many pixels these have */
 };
 
-/* order_init(o, age_ms): empty; 0: nothing ages.  order_fini(o): it must be
+/* order_init(o, age_ms): empty; 0: nothing ages.  order_change(o, age_ms): from
+ * now on.  A producer's new weight counts from its next job on.  order_fini(o): it must be
  * empty again. */
 void order_init(struct order *o, uint64_t age_ms);
+void order_change(struct order *o, uint64_t age_ms);
 void order_fini(struct order *o);
 
 /*

@@ -186,6 +186,13 @@ outbox_close(struct outbox *o)
 }
 
 void
+outbox_change(struct outbox *o, uint64_t keep_ms)
+{
+	o->options.keep_ms = keep_ms;
+	arm(o);
+}
+
+void
 outbox_put(struct outbox *o, struct job *job)
 {
 	assert(job->lease_pipe == 0);

@@ -38,6 +38,9 @@ struct outbox *outbox_open(
     uv_loop_t *loop, struct jobs *jobs, const struct outbox_options *options);
 void outbox_close(struct outbox *o);
 
+/* outbox_change(o, keep_ms): for results that are there already too. */
+void outbox_change(struct outbox *o, uint64_t keep_ms);
+
 /*
  * outbox_put(o, job): take a job that has ended and keep it until it is
  * acknowledged.  After keep_ms the result is dropped and a notice with code

@@ -442,7 +442,7 @@ on_drained_all(void *arg)
 {
 	struct pipeline *p = arg;
 
-	p->on_drained(p->arg);
+	p->sinks.on_drained(p->sinks.arg);
 }
 
 /* ---- the tables ---- */

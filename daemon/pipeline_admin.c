@@ -83,8 +83,12 @@ pipeline_on_ask(struct door_request *request, enum message_type type,
 {
 	struct pipeline *p = arg;
 	const struct door_peer peer = door_peer(request);
+	nng_msg *reply = admin_answer(p->admin, &peer, type, in);
 
-	door_reply(request, admin_answer(p->admin, &peer, type, in));
+	if (reply != NULL)
+		door_reply(request, reply);
+	else
+		reloads_ask(p->reloads, request);
 }
 
 static void
@@ -155,6 +159,7 @@ pipeline_on_report(void *arg)
 	const struct report_input input = {.jobs = &p->jobs,
 	    .dispatch = p->dispatch,
 	    .config = p->config,
+	    .reload = reloads_last(p->reloads),
 	    .instance = p->instance,
 	    .started_ns = p->started_ns,
 	    .paused_in = p->paused_in,
@@ -180,6 +185,7 @@ pipeline_on_metrics(void *arg)
 	const struct metrics_input input = {.jobs = &p->jobs,
 	    .jobs_max = p->config->jobs,
 	    .bytes_max = p->config->bytes,
+	    .reloaded = reloads_last(p->reloads)->err == LATENTD_OK,
 	    .endpoints_n = dispatch_endpoints_n(p->dispatch),
 	    .endpoint = on_endpoint,
 	    .arg = p};

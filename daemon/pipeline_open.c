@@ -31,7 +31,6 @@ open_drain(struct pipeline *p)
 {
 	struct drain_options options = pipeline_drain_options;
 
-	options.most_ms = p->config->drain_s * UINT64_C(1000);
 	options.arg = p;
 	p->drain = drain_open(p->loop, &options);
 	return p->drain != NULL;
@@ -42,41 +41,32 @@ open_queue(struct pipeline *p)
 {
 	struct queue_options options = pipeline_queue;
 
-	options.jobs_max = (size_t)p->config->jobs;
-	options.bytes_max = p->config->bytes;
 	options.arg = p;
 	p->queue = queue_open(p->loop, &p->jobs, &options);
 	p->deadlines = deadlines_open(p->loop, pipeline_on_expired, p);
 	return p->queue != NULL && p->deadlines != NULL;
 }
 
+static struct dispatch_options
+dispatch_options_of(const struct config *c)
+{
+	return (struct dispatch_options){.result_bytes_max = c->bytes,
+	    .age_ms = c->age_s * 1000,
+	    .attempts_max = c->attempts,
+	    .hedge_percent = c->hedge_percent};
+}
+
 static bool
 open_dispatch(struct pipeline *p)
 {
-	const struct dispatch_options options = {
-	    .result_bytes_max = p->config->bytes,
-	    .age_ms = p->config->age_s * 1000,
-	    .attempts_max = p->config->attempts,
-	    .hedge_percent = p->config->hedge_percent};
+	const struct dispatch_options options = dispatch_options_of(p->config);
 	struct dispatch_sinks sinks = pipeline_dispatch;
-	unsigned parallel_n = 0;
 
 	sinks.arg = p;
 	p->dispatch = dispatch_open(p->loop, &p->jobs, &options, &sinks);
-	if (p->dispatch == NULL)
-		return false;
-	for (size_t i = 0; i < p->config->endpoints_n; i++) {
-		struct endpoint *ep = endpoint_create(&p->config->endpoints[i]);
-
-		if (ep == NULL || !dispatch_add(p->dispatch, ep))
-			return false;
-		parallel_n += p->config->endpoints[i].parallel > 0
-		    ? p->config->endpoints[i].parallel
-		    : LIMIT_MOST / 8;
-	}
-	p->transfers = transfers_open(
-	    p->loop, p->instance, parallel_n, pipeline_on_transferred, p);
-	return p->transfers != NULL;
+	p->transfers =
+	    transfers_open(p->loop, p->instance, pipeline_on_transferred, p);
+	return p->dispatch != NULL && p->transfers != NULL;
 }
 
 static bool
@@ -87,16 +77,13 @@ open_outbox(struct pipeline *p)
 	struct publish_sinks sinks = pipeline_publish;
 
 	options.first_tag = p->instance;
-	options.keep_ms = p->config->keep_s * 1000;
 	options.arg = p;
 	sinks.arg = p;
-	buried.bury_ms = p->config->bury_s * 1000;
 	buried.arg = p;
 	p->outbox = outbox_open(p->loop, &p->jobs, &options);
 	p->buried = buried_open(p->loop, &p->jobs, &buried);
 	p->publish = publish_open(p->loop, &p->jobs, p->instance, &sinks);
-	p->remember = remember_create(
-	    p->config->remember_s * 1000, (size_t)p->config->jobs);
+	p->remember = remember_create(0, 0);
 	return p->outbox != NULL && p->buried != NULL && p->publish != NULL &&
 	    p->remember != NULL;
 }
@@ -112,27 +99,6 @@ open_ingress(struct pipeline *p)
 	p->ingress =
 	    ingress_create(&p->jobs, p->instance, max_body_bytes(p), &sinks);
 	return p->ingress != NULL && p->admin != NULL;
-}
-
-/* "decode/sdxl" for each lane, for WELCOME. */
-static void
-name_services(struct pipeline *p)
-{
-	for (size_t i = 0; i < p->config->endpoints_n; i++) {
-		const struct config_endpoint *ep = &p->config->endpoints[i];
-		char *name = p->service_names[p->services_n];
-		bool known = false;
-
-		if (p->services_n == SERVICES_MAX)
-			return;
-		snprintf(name, sizeof(p->service_names[0]), "%s/%s",
-		    task_name(ep->task), ep->model->name);
-		for (size_t k = 0; k < p->services_n; k++)
-			known |= strcmp(name, p->service_names[k]) == 0;
-		if (!known)
-			p->services[p->services_n++] =
-			    (struct text){name, strlen(name)};
-	}
 }
 
 static enum latentd_err
@@ -174,15 +140,122 @@ open_gateway(struct pipeline *p, struct reason *why)
 		return err;
 	/* Only /readyz wants to know, and asking may wake up an endpoint. */
 	p->probe = probe_open(p->loop, transfers_curl(p->transfers));
-	for (size_t i = 0; i < p->config->endpoints_n; i++) {
-		if (p->probe == NULL ||
-		    !probe_add(p->probe, dispatch_endpoint(p->dispatch, i)))
-			return reason_set(
-			    why, LATENTD_ERR_MEMORY, "out of memory");
-	}
-	probe_look(p->probe);
+	if (p->probe == NULL)
+		return reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
 	return LATENTD_OK;
 }
+
+/* ---- what may change while it runs ---- */
+
+void
+pipeline_settings(struct pipeline *p)
+{
+	const struct config *c = p->config;
+	const struct dispatch_options dispatch = dispatch_options_of(c);
+
+	producers_change(
+	    &p->jobs.producers, &c->producer, c->producers, c->producers_n);
+	queue_change(p->queue, (size_t)c->jobs, c->bytes);
+	dispatch_change(p->dispatch, &dispatch);
+	outbox_change(p->outbox, c->keep_s * 1000);
+	buried_change(p->buried, c->bury_s * 1000);
+	remember_change(p->remember, c->remember_s * 1000, (size_t)c->jobs);
+	drain_change(p->drain, c->drain_s * UINT64_C(1000));
+	if (p->gateway != NULL)
+		gateway_change(
+		    p->gateway, c->http_token, c->http_deadline_s * 1000);
+	p->sinks.on_config(c, p->sinks.arg);
+}
+
+/* "decode/sdxl" for each lane, for WELCOME. */
+static void
+name_services(struct pipeline *p, const struct config *config)
+{
+	p->services_n = 0;
+	for (size_t i = 0; i < config->endpoints_n; i++) {
+		const struct config_endpoint *ep = &config->endpoints[i];
+		char *name = p->service_names[p->services_n];
+		bool known = false;
+
+		if (p->services_n == SERVICES_MAX)
+			return;
+		snprintf(name, sizeof(p->service_names[0]), "%s/%s",
+		    task_name(ep->task), ep->model->name);
+		for (size_t k = 0; k < p->services_n; k++)
+			known |= strcmp(name, p->service_names[k]) == 0;
+		if (!known)
+			p->services[p->services_n++] =
+			    (struct text){name, strlen(name)};
+	}
+}
+
+static void
+on_endpoint_gone(const struct endpoint *ep, void *arg)
+{
+	struct pipeline *p = arg;
+
+	log_info("endpoint=%s is used no more; %u requests to finish", ep->name,
+	    ep->in_flight);
+	probe_forget(p->probe, ep);
+}
+
+/* Idle connections that are kept: as many as may be in use. */
+static unsigned
+connections_n(const struct config *config)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < config->endpoints_n; i++) {
+		unsigned parallel = config->endpoints[i].parallel;
+
+		n += parallel > 0 ? parallel : LIMIT_MOST / 8;
+	}
+	return n;
+}
+
+/* Those that were there have their questions already. */
+static bool
+probe_all(struct pipeline *p)
+{
+	for (size_t i = 0; i < dispatch_endpoints_n(p->dispatch); i++) {
+		if (!probe_add(p->probe, dispatch_endpoint(p->dispatch, i)))
+			return false;
+	}
+	probe_look(p->probe);
+	return true;
+}
+
+enum latentd_err
+pipeline_endpoints(
+    struct pipeline *p, const struct config *config, struct reason *why)
+{
+	struct endpoint **fresh = calloc(config->endpoints_n, sizeof(*fresh));
+	bool done = fresh != NULL;
+
+	for (size_t i = 0; done && i < config->endpoints_n; i++) {
+		fresh[i] = endpoint_create(&config->endpoints[i]);
+		done = fresh[i] != NULL;
+	}
+	done = done &&
+	    dispatch_endpoints(
+		p->dispatch, fresh, config->endpoints_n, on_endpoint_gone, p);
+	if (!done) {
+		for (size_t i = 0; fresh != NULL && i < config->endpoints_n;
+		     i++)
+			endpoint_destroy(fresh[i]);
+		free(fresh);
+		return reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
+	}
+	free(fresh);
+	name_services(p, config);
+	transfers_keep(p->transfers, connections_n(config));
+	/* Without questions an endpoint counts as not known, no more. */
+	if (p->probe != NULL && !probe_all(p))
+		log_error("no memory to ask endpoints how they are");
+	return LATENTD_OK;
+}
+
+/* ---- opening and closing all ---- */
 
 static void
 on_closed(uv_handle_t *timer)
@@ -208,40 +281,53 @@ close_stages(struct pipeline *p)
 	publish_close(p->publish);
 	drain_close(p->drain);
 	metrics_destroy(p->metrics);
+	reloads_destroy(p->reloads);
+	config_destroy(p->config);
 	uv_close((uv_handle_t *)&p->close_timer, on_closed);
 }
 
+static enum latentd_err
+open_stages(struct pipeline *p, struct reason *why)
+{
+	enum latentd_err err;
+
+	p->metrics = metrics_create();
+	p->reloads = reloads_create(p);
+	if (p->metrics == NULL || p->reloads == NULL || !open_drain(p) ||
+	    !open_queue(p) || !open_dispatch(p) || !open_outbox(p) ||
+	    !open_ingress(p))
+		return reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
+	if ((err = open_door(p, why)) != LATENTD_OK ||
+	    (err = open_gateway(p, why)) != LATENTD_OK ||
+	    (err = pipeline_endpoints(p, p->config, why)) != LATENTD_OK)
+		return err;
+	pipeline_settings(p);
+	return LATENTD_OK;
+}
+
 enum latentd_err
-pipeline_open(uv_loop_t *loop, const struct config *config,
-    void (*on_drained)(void *arg), void *arg, struct pipeline **pipeline,
+pipeline_open(uv_loop_t *loop, struct config *config,
+    const struct pipeline_sinks *sinks, struct pipeline **pipeline,
     struct reason *why)
 {
 	struct pipeline *p = calloc(1, sizeof(*p));
 	enum latentd_err err;
 
-	if (p == NULL)
+	if (p == NULL) {
+		config_destroy(config);
 		return reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
+	}
 	p->loop = loop;
 	p->config = config;
 	p->started_ns = uv_hrtime();
-	p->on_drained = on_drained;
-	p->arg = arg;
+	p->sinks = *sinks;
 	jobs_init(&p->jobs, pipeline_on_move, p);
-	p->jobs.producers = (struct producers){.bounds = config->producer,
-	    .rules = config->producers,
-	    .rules_n = config->producers_n};
 	uv_timer_init(loop, &p->close_timer);
 	p->close_timer.data = p;
 	if (getrandom(&p->instance, sizeof(p->instance), 0) !=
 	    (ssize_t)sizeof(p->instance))
 		abort();
-	name_services(p);
-	if ((p->metrics = metrics_create()) == NULL || !open_drain(p) ||
-	    !open_queue(p) || !open_dispatch(p) || !open_outbox(p) ||
-	    !open_ingress(p))
-		err = reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
-	else if ((err = open_door(p, why)) == LATENTD_OK)
-		err = open_gateway(p, why);
+	err = open_stages(p, why);
 	if (err != LATENTD_OK) {
 		p->closing = true;
 		close_stages(p);
@@ -251,6 +337,12 @@ pipeline_open(uv_loop_t *loop, const struct config *config,
 		log_info("http on port %u", gateway_port(p->gateway));
 	*pipeline = p;
 	return LATENTD_OK;
+}
+
+const struct config *
+pipeline_config(const struct pipeline *p)
+{
+	return p->config;
 }
 
 /* ---- draining and closing ---- */
@@ -263,20 +355,18 @@ pipeline_drain(struct pipeline *p)
 
 /* End every open job, so that no attempt runs and no list holds one. */
 static void
-end_open_jobs(struct pipeline *p)
+end_open_jobs(struct pipeline *p, const struct reason *why)
 {
-	struct reason why;
 	struct job *job;
 	uint64_t id = 0;
 
-	reason_set(&why, LATENTD_ERR_STOPPING, "the daemon was stopped");
 	while ((job = jobs_after(&p->jobs, id)) != NULL) {
 		id = job->id;
 		if (job->state == JOB_ACTIVE) {
-			dispatch_cancel(p->dispatch, job, &why);
+			dispatch_cancel(p->dispatch, job, why);
 		} else if (job->state == JOB_QUEUED) {
 			queue_remove(p->queue, job);
-			job->reason = why;
+			job->reason = *why;
 			pipeline_end_job(p, job);
 		}
 	}
@@ -290,7 +380,7 @@ on_close_timer(uv_timer_t *timer)
 	size_t kept_n = outbox_kept_n(p->outbox);
 
 	/* A worker cannot be stopped; its job's end comes back here. */
-	if (p->reloading || p->jobs.state_n[JOB_ACTIVE] > 0 ||
+	if (reloads_working(p->reloads) || p->jobs.state_n[JOB_ACTIVE] > 0 ||
 	    gateway_working(p->gateway))
 		return;
 	kept_n -= kept_n < p->lost_n ? kept_n : p->lost_n;
@@ -315,11 +405,15 @@ pipeline_close_soon(struct pipeline *p)
 void
 pipeline_close(struct pipeline *p)
 {
+	struct reason why;
+
 	if (p->closing)
 		return;
 	p->lost_n = pipeline_open_n(p);
 	p->closing = true;
 	drain_stop(p->drain);
-	end_open_jobs(p);
+	reason_set(&why, LATENTD_ERR_STOPPING, "the daemon was stopped");
+	reloads_refuse(p->reloads, &why);
+	end_open_jobs(p, &why);
 	pipeline_close_soon(p);
 }

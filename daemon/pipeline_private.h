@@ -27,7 +27,7 @@
 
 struct pipeline {
 	uv_loop_t *loop;
-	const struct config *config;
+	struct config *config;
 	struct jobs jobs;
 	uint64_t instance;
 	uint64_t started_ns;
@@ -54,11 +54,10 @@ struct pipeline {
 	struct drain *drain;
 	bool paused_in; /* no job is taken; dispatch has the other side */
 	bool closing;
-	bool reloading; /* a worker reads tokens */
+	struct reloads *reloads;
 	uv_timer_t close_timer;
 	size_t lost_n; /* open jobs at the end */
-	void (*on_drained)(void *arg);
-	void *arg;
+	struct pipeline_sinks sinks;
 };
 
 /*
@@ -113,6 +112,32 @@ size_t pipeline_open_n(const struct pipeline *p);
 /* pipeline_end_job(p, job): a job that no stage holds has ended, as its reason
  * says. */
 void pipeline_end_job(struct pipeline *p, struct job *job);
+
+/*
+ * pipeline_settings(p): hand what the configuration in force says, beside its
+ * endpoints, to the stages that are open.
+ * pipeline_endpoints(p, config): use the endpoints of ${config} from now on.
+ * MEMORY: nothing is changed.
+ */
+void pipeline_settings(struct pipeline *p);
+enum latentd_err pipeline_endpoints(
+    struct pipeline *p, const struct config *config, struct reason *why);
+
+/*
+ * reloads_create(p): NULL when memory is out.  reloads_destroy(): none may be
+ * under way.
+ * reloads_ask(r, request): as pipeline_reload(), and answer the request of an
+ * administrator when it is over; NULL: nobody asks.
+ * reloads_working(r): whether a worker reads; pipeline_close_soon() follows.
+ * reloads_refuse(r, why): answer who waits still; nothing is read any more.
+ * reloads_last(r): how the last one went; OK at first.
+ */
+struct reloads *reloads_create(struct pipeline *p);
+void reloads_destroy(struct reloads *r);
+void reloads_ask(struct reloads *r, struct door_request *request);
+bool reloads_working(const struct reloads *r);
+void reloads_refuse(struct reloads *r, const struct reason *why);
+const struct reason *reloads_last(const struct reloads *r);
 
 /* pipeline_close_soon(p): while closing, look whether the stages can be. */
 void pipeline_close_soon(struct pipeline *p);

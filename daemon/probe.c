@@ -80,6 +80,30 @@ forget_question(struct target *t)
 }
 
 static void
+forget_target(struct target *t)
+{
+	if (t->easy != NULL)
+		curl_uv_stop(t->probe->curl, t->easy);
+	forget_question(t);
+	free(t);
+}
+
+void
+probe_forget(struct probe *p, const struct endpoint *endpoint)
+{
+	size_t i = 0;
+
+	if (p == NULL)
+		return;
+	while (i < p->targets_n && p->targets[i]->endpoint != endpoint)
+		i++;
+	if (i == p->targets_n)
+		return;
+	forget_target(p->targets[i]);
+	p->targets[i] = p->targets[--p->targets_n];
+}
+
+static void
 on_closed(uv_handle_t *timer)
 {
 	free(timer->data);
@@ -90,14 +114,8 @@ probe_close(struct probe *p)
 {
 	if (p == NULL)
 		return;
-	for (size_t i = 0; i < p->targets_n; i++) {
-		struct target *t = p->targets[i];
-
-		if (t->easy != NULL)
-			curl_uv_stop(p->curl, t->easy);
-		forget_question(t);
-		free(t);
-	}
+	for (size_t i = 0; i < p->targets_n; i++)
+		forget_target(p->targets[i]);
 	free(p->targets);
 	uv_close((uv_handle_t *)&p->timer, on_closed);
 }

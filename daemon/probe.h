@@ -31,6 +31,9 @@ struct probe *probe_open(uv_loop_t *loop, struct curl_uv *curl);
  * longer. */
 bool probe_add(struct probe *p, struct endpoint *endpoint);
 
+/* probe_forget(p, endpoint): it is asked no more.  NULL for ${p} is a no-op. */
+void probe_forget(struct probe *p, const struct endpoint *endpoint);
+
 /* probe_look(p): an endpoint's health may have changed: ask those that do not
  * answer, when it is their time.  NULL is a no-op. */
 void probe_look(struct probe *p);

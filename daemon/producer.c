@@ -70,6 +70,19 @@ bounds_of(const struct producers *ps, const char *name)
 	return ps->bounds;
 }
 
+void
+producers_change(struct producers *ps, const struct producer_bounds *bounds,
+    const struct producer_rule *rules, size_t rules_n)
+{
+	struct producer *p;
+
+	ps->bounds = *bounds;
+	ps->rules = rules;
+	ps->rules_n = rules_n;
+	for (p = ps->table; p != NULL; p = p->hh.next)
+		p->bounds = bounds_of(ps, p->identity.name);
+}
+
 struct producer *
 producers_get(struct producers *ps, const struct producer_identity *identity)
 {

@@ -89,6 +89,12 @@ void producer_identity(uint64_t uid, struct text name, struct text secret,
 bool producer_is(
     const struct producer *p, const struct producer_identity *identity);
 
+/* producers_change(ps, bounds, rules, rules_n): the bounds and rules from now
+ * on, of those that exist already too. */
+void producers_change(struct producers *ps,
+    const struct producer_bounds *bounds, const struct producer_rule *rules,
+    size_t rules_n);
+
 /* producers_find(ps, identity): that producer or NULL.
  * producers_get(ps, identity): the same, made if missing; NULL when memory is
  * out or PRODUCERS_MAX exist. */

@@ -53,6 +53,13 @@ queue_close(struct queue *q)
 	uv_close((uv_handle_t *)&q->timer, on_closed);
 }
 
+void
+queue_change(struct queue *q, size_t jobs_max, uint64_t bytes_max)
+{
+	q->options.jobs_max = jobs_max;
+	q->options.bytes_max = bytes_max;
+}
+
 enum queue_room
 queue_room(const struct queue *q, const struct producer *p, uint64_t bytes)
 {

@@ -31,6 +31,9 @@ struct queue *queue_open(
     uv_loop_t *loop, struct jobs *jobs, const struct queue_options *options);
 void queue_close(struct queue *q);
 
+/* queue_change(q, jobs_max, bytes_max): from now on; what is there stays. */
+void queue_change(struct queue *q, size_t jobs_max, uint64_t bytes_max);
+
 /*
  * queue_room(q, producer, bytes): whether a job of ${producer} with that many
  * bytes fits.  Results that it has not collected count as its own bytes.  NULL:

@@ -65,6 +65,15 @@ remember_destroy(struct remember *r)
 	free(r);
 }
 
+void
+remember_change(struct remember *r, uint64_t keep_ms, size_t keys_max)
+{
+	r->keep_ns = keep_ms * 1000000u;
+	r->keys_max = keys_max;
+	while (HASH_COUNT(r->entries) > keys_max)
+		drop(r, TAILQ_FIRST(&r->by_age));
+}
+
 static void
 forget_old(struct remember *r, uint64_t now_ns)
 {

@@ -15,6 +15,9 @@ struct remember;
 struct remember *remember_create(uint64_t keep_ms, size_t keys_max);
 void remember_destroy(struct remember *r);
 
+/* remember_change(r, keep_ms, keys_max): for keys that are there already too. */
+void remember_change(struct remember *r, uint64_t keep_ms, size_t keys_max);
+
 /* remember_put(r, job, now_ns): ${job} is about to be destroyed. */
 void remember_put(struct remember *r, const struct job *job, uint64_t now_ns);
 

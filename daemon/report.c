@@ -67,6 +67,9 @@ lanes_json(const struct dispatch *dispatch)
 	for (size_t i = 0; i < dispatch_lanes_n(dispatch); i++) {
 		const struct lane *lane = dispatch_lane_at(dispatch, i);
 
+		if (lane->endpoints_n == 0 && lane->active_n == 0 &&
+		    lane->waiting.jobs_n + lane->again_n == 0)
+			continue;
 		json_array_append_new(list,
 		    json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:f}", "model",
 			lane->model->name, "task", task_name(lane->task),
@@ -169,6 +172,9 @@ report_create(const struct report_input *in)
 	    (json_int_t)uptime_s, "paused", "in", in->paused_in, "out",
 	    dispatch_is_paused(in->dispatch), "drain", drain_json(in), "events",
 	    events_json(in->config));
+	json_object_set_new(root, "config",
+	    json_pack("{s:s, s:s}", "path", in->config->path, "refused",
+		in->reload->err != LATENTD_OK ? in->reload->text : ""));
 	json_object_set_new(root, "queue", queue_json(in));
 	json_object_set_new(root, "jobs", jobs_json(in));
 	json_object_set_new(root, "lanes", lanes_json(in->dispatch));

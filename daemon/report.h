@@ -10,6 +10,7 @@ struct report_input {
 	const struct jobs *jobs;
 	const struct dispatch *dispatch;
 	const struct config *config;
+	const struct reason *reload; /* how the last one went */
 	uint64_t instance;
 	uint64_t started_ns;
 	bool paused_in;

@@ -20,7 +20,7 @@
 #define BUFFER_BYTES 65536L
 
 struct transfers *
-transfers_open(uv_loop_t *loop, uint64_t instance, unsigned connections_max,
+transfers_open(uv_loop_t *loop, uint64_t instance,
     void (*on_done)(struct attempt *, void *), void *arg)
 {
 	struct transfers *ts = calloc(1, sizeof(*ts));
@@ -30,7 +30,7 @@ transfers_open(uv_loop_t *loop, uint64_t instance, unsigned connections_max,
 	ts->instance = instance;
 	ts->on_done = on_done;
 	ts->arg = arg;
-	if ((ts->curl = curl_uv_open(loop, connections_max)) == NULL) {
+	if ((ts->curl = curl_uv_open(loop, 1)) == NULL) {
 		free(ts);
 		return NULL;
 	}
@@ -38,6 +38,12 @@ transfers_open(uv_loop_t *loop, uint64_t instance, unsigned connections_max,
 	uv_timer_init(loop, &ts->watch);
 	ts->watch.data = ts;
 	return ts;
+}
+
+void
+transfers_keep(struct transfers *ts, unsigned n)
+{
+	curl_uv_keep(ts->curl, n);
 }
 
 static void

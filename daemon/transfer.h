@@ -8,18 +8,18 @@
 
 struct transfers;
 
-/* How long a connection may take to come about, and one whole request. */
-
 /*
- * transfers_open(loop, instance, connections_max, on_done, arg):
+ * transfers_open(loop, instance, on_done, arg):
  * ${on_done}(attempt, arg) gives every started attempt on, once, when its
  * request ended; attempt->verdict says how, and when it is OK attempt->reply
  * holds the body, its length, type and shape as expected.  NULL when memory
  * is out.
  */
 struct transfers *transfers_open(uv_loop_t *loop, uint64_t instance,
-    unsigned connections_max, void (*on_done)(struct attempt *, void *),
-    void *arg);
+    void (*on_done)(struct attempt *, void *), void *arg);
+
+/* transfers_keep(ts, n): so many idle connections are kept from now on. */
+void transfers_keep(struct transfers *ts, unsigned n);
 
 /* transfers_curl(ts): for small requests of others, which must have ended or
  * been stopped before it closes. */

@@ -163,8 +163,16 @@ first_patient(const struct lane *lane, uint64_t now_ns)
 static void
 tell_unfit(const struct lane *lane, struct reason *why, uint64_t now_ns)
 {
-	const struct endpoint *first = lane->endpoints[0];
+	const struct endpoint *first;
 
+	if (lane->endpoints_n == 0) {
+		reason_set(why, LATENTD_OK,
+		    "waits until an endpoint is configured that can %s %s; "
+		    "there is none any more",
+		    task_name(lane->task), lane->model->name);
+		return;
+	}
+	first = lane->endpoints[0];
 	for (size_t i = 1; i < lane->endpoints_n; i++) {
 		const struct endpoint *ep = lane->endpoints[i];
 
@@ -175,8 +183,8 @@ tell_unfit(const struct lane *lane, struct reason *why, uint64_t now_ns)
 	}
 	if (first->fitness.state == FITNESS_STOPPED)
 		reason_set(why, LATENTD_OK,
-		    "waits until somebody mends endpoint %s and sends the "
-		    "daemon SIGHUP: %.300s",
+		    "waits until somebody mends endpoint %s and says latentctl "
+		    "reload: %.300s",
 		    first->name, first->last_error.text);
 	else
 		reason_set(why, LATENTD_OK,

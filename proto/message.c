@@ -22,7 +22,7 @@ static const char *const state_names[] = {
     NULL, "queued", "active", "done", "failed", "cancelled", "expired"};
 static const char *const priority_names[] = {"normal", "urgent", "high", "low"};
 static const char *const op_names[] = {
-    NULL, "pause", "resume", "drain", "kick", "purge"};
+    NULL, "pause", "resume", "drain", "kick", "purge", "reload"};
 static const char *const side_names[] = {"both", "in", "out"};
 static const char *const err_names[] = {
 #define ERR_NAME(e, name, text) name,

@@ -197,6 +197,7 @@ enum admin_op {
 	ADMIN_DRAIN,
 	ADMIN_KICK,
 	ADMIN_PURGE,
+	ADMIN_RELOAD,
 };
 
 /* Which side of the daemon is paused. */

@@ -164,9 +164,15 @@ curl_uv_open(uv_loop_t *loop, unsigned max_connections)
 	curl_multi_setopt(cu->multi, CURLMOPT_SOCKETDATA, cu);
 	curl_multi_setopt(cu->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
 	curl_multi_setopt(cu->multi, CURLMOPT_TIMERDATA, cu);
+	curl_uv_keep(cu, max_connections);
+	return cu;
+}
+
+void
+curl_uv_keep(struct curl_uv *cu, unsigned max_connections)
+{
 	curl_multi_setopt(
 	    cu->multi, CURLMOPT_MAXCONNECTS, (long)max_connections);
-	return cu;
 }
 
 int

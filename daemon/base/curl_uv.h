@@ -16,6 +16,9 @@ struct curl_uv;
  */
 struct curl_uv *curl_uv_open(uv_loop_t *loop, unsigned max_connections);
 
+/* curl_uv_keep(cu, max_connections): from now on. */
+void curl_uv_keep(struct curl_uv *cu, unsigned max_connections);
+
 /*
  * curl_uv_start(cu, easy, on_done, arg):
  * Run ${easy}.  ${on_done}(easy, code, arg) is called once, never from inside

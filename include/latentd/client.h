@@ -332,6 +332,10 @@ enum latentd_side {
  * latentd_drain(client, timeout_ms):
  * Have the daemon take no more jobs, finish those it has, let their results be
  * collected, and end, as SIGTERM does.
+ * latentd_reload(client, timeout_ms):
+ * Have the daemon read its configuration again, as SIGHUP does, and wait until
+ * it is taken over.  INVALID or IO: it is not, everything stays as it was, and
+ * latentd_client_error() says what stands against it.
  * For administrators only: root and the user that the daemon runs as, over
  * ipc.
  * Errors, nothing changed then: DENIED, TIMEOUT, INVALID.
@@ -341,6 +345,7 @@ enum latentd_err latentd_pause(
 enum latentd_err latentd_resume(
     struct latentd_client *client, enum latentd_side side, int timeout_ms);
 enum latentd_err latentd_drain(struct latentd_client *client, int timeout_ms);
+enum latentd_err latentd_reload(struct latentd_client *client, int timeout_ms);
 
 struct latentd_watch;
 

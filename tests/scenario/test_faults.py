@@ -94,8 +94,9 @@ def test_a_lie_is_named_and_tried_again(
         assert result.body == expected().tobytes()
     else:
         assert pixels_of(result.body).shape == (64, 64, 3)
+    logged = reason.replace('"', r'\\"')
     daemon.wait_line(
-        rf'job=1 .* wait_ms=\d+ reason="endpoint fake.*({reason}).*: '
+        rf'job=1 .* wait_ms=\d+ reason="endpoint fake.*({logged}).*: '
         "a request failed; the job is tried again"
     )
     assert last_error(daemon).startswith("endpoint fake")

@@ -65,7 +65,7 @@ def test_a_wrong_token_stops_the_endpoint_and_a_mended_one_resumes_it(
     assert "HTTP 401" in found["last_error"]
     assert "check its token_file" in found["last_error"]
     wait_why(
-        producer, "k5", "sd-v1-decode", "check its token_file", "SIGHUP")
+        producer, "k5", "sd-v1-decode", "check its token_file", "latentctl reload")
     text = latentctl(daemon, "why", "k5", check=0).stdout.decode()
     assert "token_file" in " ".join(text.split())
     producer.collect(0).expect("EMPTY", pending=6)
@@ -75,7 +75,7 @@ def test_a_wrong_token_stops_the_endpoint_and_a_mended_one_resumes_it(
     texts += json.dumps([why(producer, key) for key in latents])
     # Still the wrong one: it is tried once and stopped again.
     daemon.signal(signal.SIGHUP)
-    daemon.wait_line("tokens of 1 endpoints read again")
+    daemon.wait_line("configuration taken over")
     processes.wait_until(
         lambda: endpoints(daemon)["sd-v1-decode"]["requests_total"]
         == asked_n + 1, "it is tried again")
@@ -107,7 +107,7 @@ def test_a_token_is_replaced_while_jobs_go_on(
         token_file.write_text(f"{token}\n")
         daemon.signal(signal.SIGHUP)
         processes.wait_until(
-            lambda: daemon.stderr().count("read again") == i + 1,
+            lambda: daemon.stderr().count("taken over:") == i + 1,
             "the tokens are read")
         submit(producer, f"k{i}", latent(seed=i))
         producer.take(f"k{i}").expect("RESULT", state="done")
@@ -129,7 +129,7 @@ def test_a_token_file_that_cannot_be_used_leaves_the_old_token(
     producer = connect(daemon)
     spoil(token_file)
     daemon.signal(signal.SIGHUP)
-    line = daemon.wait_line("endpoint=fake keeps its old token: .*")[0]
+    line = daemon.wait_line("configuration not taken over.*")[0]
     assert "token_file" in line
     submit(producer, "k", latent(seed=1))
     producer.take("k").expect("RESULT", state="done")

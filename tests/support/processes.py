@@ -341,6 +341,7 @@ class Daemon(Process):
             whole.setdefault(section, {}).update(keys)
         listen = whole["daemon"]["listen"]
         self.url = listen[0] if isinstance(listen, list) else listen
+        self.sections = whole
         self.config.write_text(ini_text(whole))
         super().__init__(
             [program("latentd", bin), "--config", self.config, *args],
@@ -351,6 +352,20 @@ class Daemon(Process):
         except AssertionError:
             self.kill()
             raise
+
+    def configure(self, changes):
+        """Write the configuration anew with sections changed, key by key; a
+        section or key that is None is left out."""
+        for section, keys in changes.items():
+            if keys is None:
+                del self.sections[section]
+                continue
+            merged = {**self.sections.get(section, {}), **keys}
+            self.sections[section] = {
+                key: value for key, value in merged.items()
+                if value is not None
+            }
+        self.config.write_text(ini_text(self.sections))
 
     def env(self):
         """Environment for clients: $LATENTD_URL."""

@@ -374,15 +374,16 @@ Test(admin, one_request_looks_at_a_thousand_jobs_at_the_most)
 	close_admin();
 }
 
-Test(admin, only_administrators_pause_resume_and_drain)
+Test(admin, only_administrators_pause_resume_reload_and_drain)
 {
 	const struct door_peer *others[] = {&user, &other, &remote};
-	const enum admin_op ops[] = {ADMIN_PAUSE, ADMIN_RESUME, ADMIN_DRAIN};
+	const enum admin_op ops[] = {
+	    ADMIN_PAUSE, ADMIN_RESUME, ADMIN_DRAIN, ADMIN_RELOAD};
 
 	open_admin();
-	for (size_t i = 0; i < 9; i++)
-		check_rejected(ask_admin(others[i / 3],
-				   (struct message_admin){.op = ops[i % 3]}),
+	for (size_t i = 0; i < 12; i++)
+		check_rejected(ask_admin(others[i / 4],
+				   (struct message_admin){.op = ops[i % 4]}),
 		    LATENTD_ERR_DENIED, "root");
 	cr_assert(!x.in_paused && !x.out_paused && x.drains_n == 0);
 	cr_assert_eq(

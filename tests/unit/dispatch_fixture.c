@@ -164,22 +164,46 @@ fixture_dispatch_close(struct fixture_dispatch *x)
 	fixture_jobs_close(&x->f);
 }
 
+static void
+on_endpoint_gone(const struct endpoint *ep, void *arg)
+{
+	size_t *n = arg;
+
+	cr_assert_not_null(ep);
+	(*n)++;
+}
+
+size_t
+fixture_configure(struct fixture_dispatch *x)
+{
+	struct endpoint *fresh[FIXTURE_ENDPOINTS_MAX];
+	size_t gone_n = 0;
+
+	for (size_t i = 0; i < x->endpoints_n; i++) {
+		fresh[i] = endpoint_create(&x->endpoints[i]);
+		cr_assert_not_null(fresh[i]);
+	}
+	cr_assert(dispatch_endpoints(
+	    x->d, fresh, x->endpoints_n, on_endpoint_gone, &gone_n));
+	return gone_n;
+}
+
 struct endpoint *
 fixture_endpoint(struct fixture_dispatch *x, const char *name,
     const char *model, enum latentd_task task, unsigned parallel)
 {
-	struct config_endpoint config = {
-	    .model = model_find(model, strlen(model)),
-	    .task = task,
-	    .parallel = parallel,
-	    .weight = 1};
-	struct endpoint *ep;
+	struct config_endpoint *config = &x->endpoints[x->endpoints_n];
 
-	snprintf(config.name, sizeof(config.name), "%s", name);
-	ep = endpoint_create(&config);
-	cr_assert_not_null(ep);
-	cr_assert(dispatch_add(x->d, ep));
-	return ep;
+	cr_assert_lt(x->endpoints_n, FIXTURE_ENDPOINTS_MAX);
+	*config =
+	    (struct config_endpoint){.model = model_find(model, strlen(model)),
+		.task = task,
+		.parallel = parallel,
+		.weight = 1};
+	snprintf(config->name, sizeof(config->name), "%s", name);
+	x->endpoints_n++;
+	cr_assert_eq(fixture_configure(x), 0);
+	return dispatch_endpoint(x->d, x->endpoints_n - 1);
 }
 
 struct job *

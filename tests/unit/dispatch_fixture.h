@@ -8,6 +8,7 @@
 #include "jobs_fixture.h"
 
 #define FIXTURE_ATTEMPTS_MAX 256
+#define FIXTURE_ENDPOINTS_MAX 16
 /* A job's attempts that count. */
 #define FIXTURE_FAILURES_MAX 5u
 
@@ -30,6 +31,8 @@ struct fixture_dispatch {
 	/* What start says instead of starting; err OK: it starts. */
 	struct verdict refusal;
 	unsigned next_key;
+	struct config_endpoint endpoints[FIXTURE_ENDPOINTS_MAX];
+	size_t endpoints_n;
 };
 
 void fixture_dispatch_open(struct fixture_dispatch *x, uint64_t results_max);
@@ -40,6 +43,9 @@ void fixture_hedging_open(struct fixture_dispatch *x, unsigned percent);
 /* Destroys the ended jobs first; all others must be gone. */
 void fixture_dispatch_close(struct fixture_dispatch *x);
 
+/* fixture_endpoint(): one more.  fixture_configure(x): use x->endpoints, and no
+ * others; returns how many are used no more. */
+size_t fixture_configure(struct fixture_dispatch *x);
 struct endpoint *fixture_endpoint(struct fixture_dispatch *x, const char *name,
     const char *model, enum latentd_task task, unsigned parallel);
 

@@ -38,7 +38,7 @@ static const char *const codes[] = {"ok", "invalid", "protocol", "version",
     "memory", "internal", NULL};
 
 static const char *const ops[] = {
-    "", "pause", "resume", "drain", "kick", "purge", NULL};
+    "", "pause", "resume", "drain", "kick", "purge", "reload", NULL};
 static const char *const sides[] = {"both", "in", "out", NULL};
 
 /* clang-format off */

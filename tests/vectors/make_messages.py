@@ -123,6 +123,7 @@ def questions():
             yield row("ADMIN", f"{op} {side}",
                       me | {"op": op, "side": side})
     yield row("ADMIN", "drain", me | {"op": "drain"})
+    yield row("ADMIN", "reload", me | {"op": "reload"})
     for op in ("kick", "purge"):
         yield row("ADMIN", f"{op} one job", me | {"op": op, "id": TOP})
         yield row("ADMIN", f"{op} all of a producer", {
