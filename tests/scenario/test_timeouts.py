@@ -19,8 +19,7 @@ Z = latent(seed=1)
 
 def tried_again(daemon, sentence):
     return daemon.wait_line(
-        rf"job=1 (waits \d+ ms after a failed request|is tried again): "
-        rf"{sentence}")
+        rf'job=1 .* wait_ms=\d+ reason="{sentence}.*is tried again')
 
 
 def trickle(exchange):

@@ -13,19 +13,24 @@ static struct fixture_dispatch x;
 static json_t *
 report(const char *state)
 {
-	const struct config config = {.jobs = 77, .bytes = UINT64_C(1) << 40};
+	const struct config config = {
+	    .path = "a.conf", .jobs = 77, .bytes = UINT64_C(1) << 40};
+	struct reason refused;
 	const struct report_input input = {.jobs = &x.f.jobs,
 	    .dispatch = x.d,
 	    .config = &config,
+	    .reload = &refused,
 	    .instance = 0xabc,
 	    .started_ns = uv_hrtime() - UINT64_C(5500000000),
 	    .draining = strcmp(state, "draining") == 0,
 	    .drain_left_ms = 4321,
 	    .dropped_n = 12};
-	char *text = report_create(&input);
 	json_error_t error;
 	json_t *root;
+	char *text;
 
+	reason_set(&refused, LATENTD_ERR_INVALID, "line 3 is wrong");
+	text = report_create(&input);
 	cr_assert_not_null(text);
 	root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
 	cr_assert_not_null(root, "%s: %s", error.text, text);
@@ -63,6 +68,10 @@ Test(report, an_idle_daemon_has_all_fields_and_nothing_in_them)
 	cr_assert_str_eq(string(root, "instance"), "0000000000000abc");
 	cr_assert_str_eq(string(root, "state"), "running");
 	cr_assert(number(root, NULL, "uptime_s") >= 5);
+	cr_assert_str_eq(
+	    string(json_object_get(root, "config"), "path"), "a.conf");
+	cr_assert_str_eq(string(json_object_get(root, "config"), "refused"),
+	    "line 3 is wrong");
 	cr_assert_eq(number(root, "queue", "jobs"), 0);
 	cr_assert_eq(number(root, "queue", "jobs_max"), 77);
 	cr_assert_eq(number(root, "queue", "bytes"), 0);
