@@ -41,7 +41,7 @@
 	"  --secret-file FILE  secret that belongs to the name\n"               \
 	"  --timeout S         give up after so many seconds; default never\n"  \
 	"  --quiet             no progress, no notes; errors only\n"            \
-	"  --help, --version\n"
+	"  --help, --version   print this, or the version, and exit\n"
 
 #define HELP_LATENTS                                                        \
 	"Latents are .safetensors, ComfyUI's .latent or .npy files, or -\n" \
@@ -74,7 +74,7 @@
 	"                      when this command is killed\n"
 
 #define HELP_OUT                                                                \
-	"  --out DIR           where to write, made if missing; default .\n"    \
+	"  --out DIR           where to write, made if missing; default here\n" \
 	"  --force             replace files that exist; without it they are\n" \
 	"                      an error\n"
 

@@ -22,7 +22,7 @@
 	"changed by it.  A job is \"buried\" when it failed, its producer\n"  \
 	"knows, and its latent is kept for latentctl kick.\n"                 \
 	"\n"                                                                  \
-	"  --state S           only those that are queued, active, done,\n"   \
+	"  --state STATE       only those that are queued, active, done,\n"   \
 	"                      failed, cancelled or expired\n"                \
 	"  --failed            the same as --state failed\n"                  \
 	"  --json              a JSON array\n" HELP_COMMON "\n"               \

@@ -24,8 +24,7 @@
 enum exit_code { EXIT_USAGE = 2, EXIT_CONFIG = 3 };
 
 static const char help[] =
-    "Usage: latentd --config FILE [--check] [--log-level LEVEL]\n"
-    "               [--log-format FORMAT]\n"
+    "usage: latentd [OPTION]...\n"
     "\n"
     "Accept latents from many producers, have remote endpoints decode them,\n"
     "and keep the images until their producers have collected them.\n"
@@ -42,9 +41,10 @@ static const char help[] =
     "  --help             print this and exit\n"
     "\n"
     "SIGTERM and SIGINT finish the jobs there are and stop; a second one\n"
-    "stops at once.  SIGHUP takes over the changed configuration, if all of it\n"
-    "is right, and tries endpoints that were stopped.\n"
-    "Exit codes: 0 stopped or checked, 1 could not start, 2 wrong usage,\n"
+    "stops at once.  SIGHUP takes over the changed configuration, if all of\n"
+    "it is right, and tries endpoints that were stopped.\n"
+    "\n"
+    "Exit status: 0 stopped or checked, 1 could not start, 2 wrong usage,\n"
     "3 wrong configuration.\n";
 
 static const struct option options[] = {

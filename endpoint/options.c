@@ -36,7 +36,7 @@ static const char usage[] =
     "                       repeated requests need no computing (0: none)\n"
     "  --fps N              frames per second of mp4 (15)\n"
     "  --verbose            log every request\n"
-    "  --help, --version\n"
+    "  --help, --version    print this, or the version, and exit\n"
     "\n"
     "To try what clients make of a bad endpoint; P is a probability, 0 to 1,\n"
     "drawn for each decode or encode:\n"
@@ -73,7 +73,10 @@ static const char usage[] =
     "GET / and /health say Ok, GET /metrics counts for Prometheus.  Prints\n"
     "\"listening on http://HOST:PORT\" when it serves.  SIGTERM and SIGINT\n"
     "stop it after what is under way; a second one does not wait.\n"
-    "UV_THREADPOOL_SIZE sets the number of workers (else one per processor).\n";
+    "UV_THREADPOOL_SIZE sets the number of workers (else one per processor).\n"
+    "\n"
+    "Exit status: 0 stopped, 1 could not start or died on purpose, 2 wrong\n"
+    "usage.\n";
 
 const char *
 options_usage(void)
