@@ -16,6 +16,7 @@
 #include "result.h"
 #include "session.h"
 #include "submit.h"
+#include "unreachable.h"
 
 #define DEFAULT_URL "ipc:///run/latentd/latentd.sock"
 #define DEFAULT_CONNECT_MS 5000u
@@ -241,23 +242,6 @@ destroy(struct latentd_client *c)
 	client_unref(c);
 }
 
-/* Say what is wrong with the address as far as this side can see it. */
-static enum latentd_err
-unreachable(const struct latentd_client *c, struct reason *why)
-{
-	const char *hint = "is latentd running? set LATENTD_URL or --url";
-	const char *path = c->url + strlen("ipc://");
-
-	if (strncmp(c->url, "ipc://", strlen("ipc://")) == 0 &&
-	    access(path, R_OK | W_OK) != 0)
-		return reason_set(why, LATENTD_ERR_UNREACHABLE,
-		    "no daemon answers at %s (%s); %s", c->url, strerror(errno),
-		    errno == EACCES ? "is this user in the daemon's group?"
-				    : hint);
-	return reason_set(why, LATENTD_ERR_UNREACHABLE,
-	    "no daemon answers at %s; %s", c->url, hint);
-}
-
 static enum latentd_err
 greet(struct latentd_client *c, uint32_t timeout_ms, struct reason *why)
 {
@@ -274,7 +258,7 @@ greet(struct latentd_client *c, uint32_t timeout_ms, struct reason *why)
 		err =
 		    reason_set(why, c->hello_why.err, "%s", c->hello_why.text);
 	else if (!c->welcome)
-		err = unreachable(c, why);
+		err = unreachable_say(c->url, why);
 	pthread_mutex_unlock(&c->mutex);
 	return err;
 }

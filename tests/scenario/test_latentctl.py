@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """latentctl from end to end: decode and encode, good files and wrong ones."""
 
+import grp
 import io
 import json
+import os
+import socket
+import subprocess
 
 import numpy
 import pytest
@@ -398,6 +402,47 @@ def test_a_dead_daemon_exits_with_3(latentctl, short_tmp):
                      check=3)
     assert f"no daemon answers at {url}" in error_of(done)
     assert "is latentd running?" in error_of(done)
+
+
+def test_what_is_no_socket_and_what_has_ended_is_said(latentctl, short_tmp):
+    path = short_tmp / "x.sock"
+    path.touch()
+    argv = ["status", "--url", f"ipc://{path}"]
+    assert "it is no socket" in error_of(latentctl(None, *argv, check=3))
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+    done = latentctl(None, *argv, check=3)
+    assert "what listened there has ended, or hangs" in error_of(done)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be others")
+@pytest.mark.parametrize("hidden", [False, True])
+def test_who_may_not_connect_is_told_the_group(short_tmp, hidden):
+    nobody = {"user": 65534, "group": 65534, "extra_groups": []}
+    argv = [processes.program("latentctl")]
+    try:
+        subprocess.run([*argv, "--version"], check=True, cwd="/", **nobody)
+    except (PermissionError, subprocess.CalledProcessError):
+        pytest.skip("others cannot run the programs under test")
+    short_tmp.chmod(0o755)
+    directory = short_tmp / "run"
+    directory.mkdir()
+    path = directory / "latentd.sock"
+    group = grp.getgrgid(1)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+        path.chmod(0o660)
+        os.chown(directory if hidden else path, 0, group.gr_gid)
+        directory.chmod(0o750 if hidden else 0o755)
+        done = subprocess.run(
+            [*argv, "status", "--url", f"ipc://{path}"], check=False,
+            cwd="/", stdout=subprocess.PIPE, stderr=subprocess.PIPE, **nobody,
+        )
+    assert done.returncode == 3
+    assert "permission denied" in error_of(done)
+    assert f'must be in group "{group.gr_name}"' in error_of(done)
+    assert f"usermod -aG {group.gr_name} USER" in error_of(done)
 
 
 def test_a_url_of_another_kind_is_wrong_usage(latentctl):
