@@ -152,7 +152,7 @@ def ini_sections(text):
         if line.startswith("["):
             head = re.sub(r" .*\]", " NAME]", line)
             section = sections.setdefault(head, {})
-        elif line:
+        elif line and not line.startswith("#"):
             key, value = line.split(" = ", 1)
             section[key] = value
     return sections
