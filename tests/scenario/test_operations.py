@@ -102,7 +102,7 @@ def log_formats():
                 one if one.startswith("PRI") else one[1:-1]
                 for one in re.findall(r'"(?:[^"\\]|\\.)*"|PRI\w+', literals[0])
             )
-            line = re.sub(r"PRI([a-z])\d+", r"\1", line)
+            line = re.sub(r"PRI([a-z])\d+", r"\1", line).replace('\\"', '"')
             pattern = ".*".join(map(re.escape, SPECIFIER.split(line)))
             found.append((LEVELS[call[1]], pattern, f"{path.name}: {line}"))
     assert len(found) > 15
