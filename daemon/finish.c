@@ -67,20 +67,24 @@ write_pngs(struct attempt *a)
 	size_t texts_n = read_metadata(job, texts);
 	size_t front_bytes = job_front_bytes(job);
 	const uint8_t *pixels = (uint8_t *)nng_msg_body(a->reply) + front_bytes;
-	uint32_t height_px = (uint32_t)a->tensor.shape[1];
-	uint32_t width_px = (uint32_t)a->tensor.shape[2];
-	size_t image_bytes = (size_t)height_px * width_px * 3;
+	struct png_pixels image = {.height_px = (uint32_t)a->tensor.shape[1],
+	    .width_px = (uint32_t)a->tensor.shape[2],
+	    .channels_n = 3,
+	    .bits = 8};
+	size_t image_bytes;
 	size_t files_n = (size_t)a->tensor.shape[0], start;
 	nng_msg *files;
 
+	image.stride_bytes = (size_t)image.width_px * 3;
+	image_bytes = image.stride_bytes * image.height_px;
 	a->file_bytes = calloc(files_n, sizeof(*a->file_bytes));
 	files = msgbuf_create(front_bytes, image_bytes * files_n / 2);
 	if (a->file_bytes == NULL || files == NULL)
 		goto free_files;
 	for (size_t i = 0; i < files_n; i++) {
 		start = nng_msg_len(files);
-		if (!png_write(pixels + i * image_bytes, width_px, height_px,
-			texts, texts_n, on_png, files))
+		image.at = pixels + i * image_bytes;
+		if (!png_write(&image, texts, texts_n, on_png, files))
 			goto free_files;
 		a->file_bytes[i] = nng_msg_len(files) - start;
 	}

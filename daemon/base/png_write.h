@@ -6,31 +6,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A text of the PNG; not NUL-ended. */
-struct png_text {
-	const char *key; /* 1 to 79 bytes */
-	size_t key_bytes;
-	const char *value; /* UTF-8 */
-	size_t value_bytes;
-};
+#include "base/png_rows.h"
+#include "base/png_text.h"
 
 /*
- * png_write(pixels, width_px, height_px, texts, texts_n, write, arg):
- * Write ${pixels}, [height][width][3] uint8 sRGB, as a PNG through
- * ${write}(data, bytes, arg), which returns false to stop.  Each text becomes
- * a tEXt chunk when it is printable ASCII and an iTXt chunk otherwise, before
- * the pixels, where generation tools look for "parameters", "prompt" and
- * "workflow".  Any thread.  False when ${write} stopped it or memory is out.
+ * png_write(pixels, texts, texts_n, write, arg):
+ * Write ${pixels} as a PNG through ${write}(data, bytes, arg), which returns
+ * false to stop.  Each text becomes a chunk before the pixels, where
+ * generation tools look for "parameters", "prompt" and "workflow".  Needs 1 MiB
+ * of memory for a picture like a photograph, and for one that repeats itself
+ * twice its size.  Any thread, several at once.  False when ${write} stopped
+ * it or memory is out.
  */
-bool png_write(const uint8_t *pixels, uint32_t width_px, uint32_t height_px,
-    const struct png_text *texts, size_t texts_n,
-    bool (*write)(const void *data, size_t bytes, void *arg), void *arg);
-
-/* png_text_key_valid(key, bytes): whether PNG allows such a keyword: Latin-1
- * printable, no leading, trailing or double blanks. */
-bool png_text_key_valid(const char *key, size_t bytes);
-
-/* png_text_value_valid(value, bytes): whether it is UTF-8 without NUL. */
-bool png_text_value_valid(const char *value, size_t bytes);
+bool png_write(const struct png_pixels *pixels, const struct png_text *texts,
+    size_t texts_n, bool (*write)(const void *data, size_t bytes, void *arg),
+    void *arg);
 
 #endif

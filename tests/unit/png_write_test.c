@@ -32,6 +32,20 @@ on_write(const void *data, size_t bytes, void *arg)
 	return true;
 }
 
+static bool
+write_rgb(const uint8_t *pixels, uint32_t width_px, uint32_t height_px,
+    const struct png_text *texts, size_t texts_n, struct sink *s)
+{
+	struct png_pixels image = {.at = pixels,
+	    .stride_bytes = (size_t)width_px * 3,
+	    .width_px = width_px,
+	    .height_px = height_px,
+	    .channels_n = 3,
+	    .bits = 8};
+
+	return png_write(&image, texts, texts_n, on_write, s);
+}
+
 static uint8_t *
 random_pixels(uint32_t width_px, uint32_t height_px)
 {
@@ -51,8 +65,7 @@ written(const uint8_t *pixels, uint32_t width_px, uint32_t height_px,
 {
 	struct sink s = {.at = NULL};
 
-	cr_assert(png_write(
-	    pixels, width_px, height_px, texts, texts_n, on_write, &s));
+	cr_assert(write_rgb(pixels, width_px, height_px, texts, texts_n, &s));
 	return s;
 }
 
@@ -271,14 +284,13 @@ Test(png_write, a_sink_that_refuses_ends_it_wherever_that_is)
 	for (size_t n = 1; n < whole.bytes; n += 1 + n / 50) {
 		struct sink s = {.fail_at = n};
 
-		cr_assert_not(
-		    png_write(pixels, 64, 64, texts, 2, on_write, &s));
+		cr_assert_not(write_rgb(pixels, 64, 64, texts, 2, &s));
 		cr_assert(s.bytes <= n);
 		free(s.at);
 	}
 	struct sink s = {.fail_at = whole.bytes};
 
-	cr_assert(png_write(pixels, 64, 64, texts, 2, on_write, &s));
+	cr_assert(write_rgb(pixels, 64, 64, texts, 2, &s));
 	free(s.at);
 	free(whole.at);
 	free(pixels);
