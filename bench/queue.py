@@ -9,25 +9,15 @@ usage: queue.py BIN_DIR RESULTS_DIR
 """
 
 import json
-import os
-import platform
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import queue_memory
+from machine import machine
 
 STEPS = {"push_ns": "push", "pop_ns": "pop", "cancel_ns": "cancel",
          "deadline_ns": "deadline, watched and forgotten"}
-
-
-def machine():
-    cpu = re.search(r"^model name\s*: (.*)$",
-                    Path("/proc/cpuinfo").read_text(), re.M)
-    return {"cpu": cpu[1] if cpu else platform.machine(),
-            "cpus": os.cpu_count(), "kernel": platform.release(),
-            "load_before": os.getloadavg()[0]}
 
 
 def table(costs):
