@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What writing a PNG takes: ./dev bench png [--quick] [FILE.png...]
+"""What writing a PNG takes: ./dev bench png [--quick] [FILE...]
 
-Pictures of 1024 x 1024 (pictures.py), and of FILE.png if any, written by
-latentd's writer, by libpng as it is, and by libpng with its best settings for
-photographs (Paeth, Huffman codes only), in turns on one thread (bench-png).
-Writes png.json and png.md into the directory of results; --quick takes small
-pictures, once, and only prints.
+Pictures of 1024 x 1024 (pictures.py), and the middle of each image file that
+is named, scaled to that, are written by latentd's writer, by libpng as it is,
+and by libpng with its best settings for photographs (Paeth, Huffman codes
+only), in turns on one thread (bench-png).  Writes png.json and png.md into the
+directory of results; --quick takes small pictures, once, and only prints.
 
-usage: png.py BIN_DIR RESULTS_DIR [--quick] [FILE.png...]
+usage: png.py BIN_DIR RESULTS_DIR [--quick] [FILE...]
 """
 
 import json
@@ -18,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 import pictures
@@ -27,6 +28,16 @@ REPEATS, QUICK_REPEATS = 5, 1
 SIDE, QUICK_SIDE = 1024, 128
 KINDS = {"photo": "photographs", "given": "files given", "noise": "noise",
          "flat": "graphics", "alpha": "grey and alpha"}
+
+
+def middle(file, side):
+    """The largest square in the middle of an image file, scaled."""
+    image = Image.open(file).convert("RGB")
+    least = min(image.size)
+    left, top = ((length - least) // 2 for length in image.size)
+    return np.asarray(image.resize(
+        (side, side), Image.LANCZOS,
+        (left, top, left + least, top + least)))
 
 
 def measure(bin_dir, files, repeats):
@@ -122,16 +133,16 @@ def main():
               "side": QUICK_SIDE if quick else SIDE,
               "repeats": QUICK_REPEATS if quick else REPEATS}
     with tempfile.TemporaryDirectory() as directory:
-        made = []
-        for i, picture in enumerate(pictures.make(result["side"])):
-            file = Path(directory) / f"{i}.png"
+        made = pictures.make(result["side"])
+        made += [pictures.Picture(file.stem, "given",
+                                  middle(file, result["side"]))
+                 for file in given]
+        files = [Path(directory) / f"{i}.png" for i in range(len(made))]
+        for picture, file in zip(made, files):
             Image.fromarray(picture.pixels).save(file, compress_level=1)
-            made.append((picture.name, picture.kind, file))
-        made += [(file.stem, "given", file) for file in given]
-        measured = measure(
-            bin_dir, [file for _, _, file in made], result["repeats"])
-    result["pictures"] = [judge(name, kind, one) for (name, kind, _), one
-                          in zip(made, measured, strict=True)]
+        measured = measure(bin_dir, files, result["repeats"])
+    result["pictures"] = [judge(picture.name, picture.kind, one)
+                          for picture, one in zip(made, measured, strict=True)]
     result["summary"] = summary(result["pictures"])
     if not quick:
         results.mkdir(exist_ok=True)

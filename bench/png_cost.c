@@ -8,10 +8,6 @@
  * contestant, in turns, on one thread, into memory that is there; what latentd
  * wrote is read back by libpng and compared.  Prints JSON: for each contestant
  * the CPU time of each turn in milliseconds and the bytes of the file.
- *
- *     bench-png --once FILE.png
- *
- * Writes the file once by latentd alone, for a profiler.
  */
 #include <png.h>
 #include <setjmp.h>
@@ -216,28 +212,11 @@ measure(const char *path, int repeats_n, bool last)
 	free((void *)(uintptr_t)p.at);
 }
 
-static void
-once(const char *path)
-{
-	struct png_pixels p;
-	struct sink s;
-
-	read_file(path, &p);
-	s = sink_for(&p);
-	by_latentd(&p, &s);
-	free(s.at);
-	free((void *)(uintptr_t)p.at);
-}
-
 int
 main(int argc, char **argv)
 {
 	int repeats_n = argc > 2 ? atoi(argv[1]) : 0;
 
-	if (argc == 3 && strcmp(argv[1], "--once") == 0) {
-		once(argv[2]);
-		return EXIT_SUCCESS;
-	}
 	check(repeats_n >= 1 && repeats_n <= REPEATS_MAX,
 	    "usage: bench-png REPEATS FILE.png...");
 	printf("[\n");

@@ -127,7 +127,7 @@ Test(huffman, a_code_deeper_than_the_bound_is_cut_and_costs_little)
 			huffman_lengths(counts, n, bound, lengths);
 			/* Deflate's bound is 15, of its small code 7. */
 			cr_assert(bound < 12 ||
-			    cost(counts, lengths, n) <= least + least / 40);
+			    cost(counts, lengths, n) <= least + least / 20);
 		}
 	}
 }
