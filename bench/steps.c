@@ -220,7 +220,7 @@ push(struct bench *b)
 	b->keys_n++;
 	job->lane = &b->lane;
 	job->class = (unsigned)(b->keys_n % JOB_CLASSES);
-	job->cost_px = 1024 * 1024;
+	job->cost_px = UINT64_C(1024) * 1024;
 	check(queue_push(b->queue, job), "out of memory");
 }
 

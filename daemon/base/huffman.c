@@ -127,8 +127,8 @@ void
 huffman_lengths(const uint32_t *counts, unsigned symbols_n, unsigned length_max,
     uint8_t *lengths)
 {
-	uint64_t sorted[HUFFMAN_SYMBOLS_MAX];
-	uint32_t a[HUFFMAN_SYMBOLS_MAX];
+	uint64_t sorted[HUFFMAN_SYMBOLS_MAX] = {0};
+	uint32_t a[HUFFMAN_SYMBOLS_MAX] = {0};
 	uint32_t of_length[HUFFMAN_LENGTH_MAX + 1] = {0};
 	unsigned n = collect(counts, symbols_n, sorted);
 	unsigned at = 0;

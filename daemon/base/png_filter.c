@@ -8,9 +8,9 @@
 
 #include <string.h>
 
-/* Twice as wide where the processor has it; sanitizers cannot run that early. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+/* Twice as wide where the processor has it.  Not with sanitizers, which cannot
+ * run as early as the choice is made. */
+#if defined(PNG_FILTER_WIDE) && defined(__x86_64__) && defined(__gnu_linux__)
 #define WIDE __attribute__((target_clones("avx2", "default")))
 #else
 #define WIDE

@@ -24,7 +24,7 @@ png_rows_init(struct png_rows *r, const struct png_pixels *p)
 	assert(p->bits == 8 || p->bits == 16);
 	memset(r, 0, sizeof(*r));
 	r->pixels = p;
-	r->pixel_bytes = p->channels_n * (p->bits / 8);
+	r->pixel_bytes = (size_t)p->channels_n * (p->bits / 8);
 	r->row_bytes = r->pixel_bytes * p->width_px;
 	r->zeros = calloc(1, r->row_bytes);
 	r->tried = malloc(PNG_FILTERS_N * (r->row_bytes + 1));
