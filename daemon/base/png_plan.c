@@ -25,8 +25,9 @@
 #define THOROUGH 6
 #define QUICK 1
 /* What graphics are written with: libdeflate's 6 is sometimes a twentieth
- * larger than zlib's, 7 is not, and of a small picture only 9 is never. */
-#define LEVEL 7
+ * larger than zlib's, 7 is not, and of a small picture only 9 is never.  What
+ * is not flat takes twice as long at 7 as at 6 and gains nothing. */
+#define LEVEL_FLAT 7
 #define LEVEL_SMALL 9
 /* How much larger codes may be than what searching gives, about libpng's usual
  * size: that is what the time costs, ten times as much and more. */
@@ -160,8 +161,11 @@ choose_search(struct sample *s, struct png_plan *plan)
 		return false;
 	plan->filter = FILTER_NONE;
 	plan->each_row = (double)plain > (double)thorough * PLAIN_GAIN;
-	plan->level =
-	    s->rows_n == s->rows->pixels->height_px ? LEVEL_SMALL : LEVEL;
+	plan->level = THOROUGH;
+	if (s->rows_n == s->rows->pixels->height_px)
+		plan->level = LEVEL_SMALL;
+	else if ((double)thorough < FLAT_BITS * (double)s->bytes)
+		plan->level = LEVEL_FLAT;
 	if (plan->each_row && (double)quick <= (double)thorough * QUICK_LOSS &&
 	    (double)quick > DENSE_BITS * (double)s->bytes)
 		plan->level = QUICK;
