@@ -48,6 +48,7 @@ static const struct key daemon_keys[] = {
     {"drain_s", config_value_drain_s, false},
     {"log_level", config_value_log_level, false},
     {"log_format", config_value_log_format, false},
+    {"sandbox", config_value_sandbox, false},
 };
 static const struct key queue_keys[] = {
     {"jobs", config_value_jobs, false},
@@ -414,6 +415,7 @@ config_read(const char *path, struct config **config, struct reason *why)
 	r.config->age_s = 60;
 	r.config->attempts = 10;
 	r.config->drain_s = 60;
+	r.config->sandbox = true;
 	r.config->http_deadline_s = 600;
 	bad_line = ini_parse_stream(on_line, &r, on_key, &r);
 	if (!r.failed && (bad_line != 0 || ferror(r.file))) {

@@ -59,6 +59,7 @@ struct config {
 	uint64_t http_deadline_s; /* of requests that name none; 0: none */
 	bool insecure; /* http beyond loopback needs no token */
 	unsigned drain_s;
+	bool sandbox; /* where the kernel has one */
 	/* [queue] */
 	uint64_t jobs;
 	uint64_t bytes;

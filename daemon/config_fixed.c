@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What cannot change while the daemon runs: the sockets that it was opened
- * with.
+ * with, and the sandbox that it is in.
  */
 #include <string.h>
 
@@ -37,6 +37,12 @@ same_http(const struct config *a, const struct config *b)
 	return strcmp(a->http, b->http) == 0;
 }
 
+static bool
+same_sandbox(const struct config *a, const struct config *b)
+{
+	return a->sandbox == b->sandbox;
+}
+
 static const struct {
 	const char *name;
 	bool (*same)(const struct config *a, const struct config *b);
@@ -45,6 +51,7 @@ static const struct {
     {"events", same_events},
     {"events_listen", same_events_listen},
     {"http", same_http},
+    {"sandbox", same_sandbox},
 };
 
 enum latentd_err

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/sandbox.h"
 #include "config.h"
 
 static void
@@ -24,6 +25,18 @@ print_endpoint(const struct config_endpoint *ep, FILE *out)
 		fprintf(out, "token_file = %s\n", ep->token_file);
 }
 
+static void
+print_sandbox(const struct config *c, FILE *out)
+{
+	struct reason what;
+
+	fprintf(out, "sandbox = %s\n", c->sandbox ? "auto" : "no");
+	if (!c->sandbox)
+		return;
+	(void)sandbox_supported(&what);
+	fprintf(out, "# here: %s\n", what.text);
+}
+
 void
 config_print(const struct config *c, FILE *out)
 {
@@ -42,16 +55,18 @@ config_print(const struct config *c, FILE *out)
 		    (unsigned long long)c->http_deadline_s);
 	if (c->http_token != NULL)
 		fprintf(out, "http_token_file = %s\n", c->http_token_file);
+	fprintf(out, "drain_s = %u\n", c->drain_s);
+	print_sandbox(c, out);
 	fprintf(out,
-	    "drain_s = %u\nlog_level = %s\nlog_format = %s\n\n[queue]\njobs = %llu\nbytes = %llu\n"
+	    "log_level = %s\nlog_format = %s\n\n[queue]\njobs = %llu\nbytes = %llu\n"
 	    "keep_s = %llu\nbury_s = %llu\nremember_s = %llu\nage_s = %llu\n"
 	    "attempts = %u\nhedge_percent = %u\n"
 	    "producer_jobs = %llu\nproducer_bytes = %llu\n",
-	    c->drain_s, log_level_name(c->log_level),
-	    log_format_name(c->log_format), (unsigned long long)c->jobs,
-	    (unsigned long long)c->bytes, (unsigned long long)c->keep_s,
-	    (unsigned long long)c->bury_s, (unsigned long long)c->remember_s,
-	    (unsigned long long)c->age_s, c->attempts, c->hedge_percent,
+	    log_level_name(c->log_level), log_format_name(c->log_format),
+	    (unsigned long long)c->jobs, (unsigned long long)c->bytes,
+	    (unsigned long long)c->keep_s, (unsigned long long)c->bury_s,
+	    (unsigned long long)c->remember_s, (unsigned long long)c->age_s,
+	    c->attempts, c->hedge_percent,
 	    (unsigned long long)c->producer.jobs_max,
 	    (unsigned long long)c->producer.bytes_max);
 	for (size_t i = 0; i < c->producers_n; i++) {

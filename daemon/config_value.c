@@ -298,6 +298,16 @@ CONFIG_VALUE(hedge_percent)
 	    "hedge_percent", value, 0, 20, &config->hedge_percent, why);
 }
 
+CONFIG_VALUE(sandbox)
+{
+	(void)ep;
+	config->sandbox = strcmp(value, "auto") == 0;
+	if (config->sandbox || strcmp(value, "no") == 0)
+		return LATENTD_OK;
+	return reason_set(why, LATENTD_ERR_INVALID,
+	    "sandbox is \"%s\", but must be auto or no", value);
+}
+
 CONFIG_VALUE(http_token_file)
 {
 	(void)ep;

@@ -16,9 +16,14 @@
  * config_read_yes(): yes or no.
  * config_read_url(key, value, first, second, url, why): one that begins with
  * ${first} or ${second}.
- * config_read_token(key, value, path, token, why): the token in the file
- * ${value}.
+ * config_resolve_path(key, value, path, why): the file that ${value} names: a
+ * path, or with "credential:NAME" what the service manager keeps for this
+ * service under that name, in $CREDENTIALS_DIRECTORY.
+ * config_read_token(key, value, path, token, why): the token in the file that
+ * ${value} names so; ${path} gets ${value} as it is.
  */
+enum latentd_err config_resolve_path(const char *key, const char *value,
+    char path[CONFIG_PATH_BYTES], struct reason *why);
 enum latentd_err config_read_number(const char *key, const char *value,
     uint64_t least, uint64_t most, bool units, uint64_t *out,
     struct reason *why);
@@ -46,6 +51,7 @@ CONFIG_VALUE(http_token_file);
 CONFIG_VALUE(http_deadline_s);
 CONFIG_VALUE(insecure);
 CONFIG_VALUE(drain_s);
+CONFIG_VALUE(sandbox);
 CONFIG_VALUE(jobs);
 CONFIG_VALUE(bytes);
 CONFIG_VALUE(keep_s);

@@ -7,9 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/sandbox.h"
 #include "config_value.h"
 
 #define TOKEN_BYTES_MAX 4096
+#define CREDENTIAL "credential:"
 
 /* A number in ${least}..${most}; with ${units} also as 2G, 512 MiB. */
 enum latentd_err
@@ -110,17 +112,65 @@ check_token(const char *key, const char *path, char *token, size_t bytes,
 }
 
 enum latentd_err
+config_resolve_path(const char *key, const char *value,
+    char path[CONFIG_PATH_BYTES], struct reason *why)
+{
+	const char *directory = getenv("CREDENTIALS_DIRECTORY");
+	const char *name = value + strlen(CREDENTIAL);
+	int n;
+
+	if (strncmp(value, CREDENTIAL, strlen(CREDENTIAL)) != 0) {
+		snprintf(path, CONFIG_PATH_BYTES, "%s", value);
+		return LATENTD_OK;
+	}
+	if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') != NULL)
+		return reason_set(why, LATENTD_ERR_INVALID,
+		    "%s is \"%.200s\", but behind credential: there must be "
+		    "the name of one",
+		    key, value);
+	if (directory == NULL || directory[0] != '/')
+		return reason_set(why, LATENTD_ERR_IO,
+		    "%s is \"%.200s\", but there are no credentials: systemd "
+		    "gives them to a unit with LoadCredential=; to check by "
+		    "hand, set CREDENTIALS_DIRECTORY to a directory with a "
+		    "file %.100s",
+		    key, value, name);
+	n = snprintf(path, CONFIG_PATH_BYTES, "%s/%s", directory, name);
+	if (n < 0 || (size_t)n >= CONFIG_PATH_BYTES)
+		return reason_set(why, LATENTD_ERR_INVALID,
+		    "%s: the path of its credential is too long", key);
+	return LATENTD_OK;
+}
+
+/* What errno says, and for what else it may stand. */
+static enum latentd_err
+cannot_read(const char *key, const char *value, struct reason *why)
+{
+	const bool kept_out = errno == EACCES && sandbox_is_on();
+
+	return reason_set(why, LATENTD_ERR_IO, "cannot read %s %s: %s%s", key,
+	    value, strerror(errno),
+	    kept_out ? "; in the sandbox only /etc and the directories named "
+		       "at the start can be read: start again"
+		     : "");
+}
+
+enum latentd_err
 config_read_token(const char *key, const char *value,
     char path[CONFIG_PATH_BYTES], char **token, struct reason *why)
 {
+	char file[CONFIG_PATH_BYTES];
+	enum latentd_err err;
 	ssize_t n;
 	int fd;
 
 	snprintf(path, CONFIG_PATH_BYTES, "%s", value);
-	fd = open(value, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	err = config_resolve_path(key, value, file, why);
+	if (err != LATENTD_OK)
+		return err;
+	fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
-		return reason_set(why, LATENTD_ERR_IO, "cannot read %s %s: %s",
-		    key, value, strerror(errno));
+		return cannot_read(key, value, why);
 	*token = malloc(TOKEN_BYTES_MAX + 1);
 	n = *token != NULL ? read(fd, *token, TOKEN_BYTES_MAX + 1) : -1;
 	close(fd);

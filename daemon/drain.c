@@ -18,6 +18,7 @@ struct drain {
 	bool started;
 	bool ended;
 	uint64_t until_ns;
+	uint64_t say_ns; /* when to say how far it is */
 	uint64_t idle_since_ns; /* 0: jobs are open */
 };
 
@@ -53,6 +54,21 @@ drain_change(struct drain *d, uint64_t most_ms)
 	d->options.most_ms = most_ms;
 }
 
+/* Say how far it is, when it is time to. */
+static void
+say(struct drain *d, uint64_t now_ns)
+{
+	if (now_ns < d->say_ns)
+		return;
+	log_info("draining: %zu jobs to finish, %zu results to collect, at "
+		 "most %llu s more",
+	    d->options.open_n(d->options.arg),
+	    d->options.kept_n(d->options.arg),
+	    (unsigned long long)(drain_left_ms(d) + 999) / 1000);
+	d->say_ns = now_ns + (uint64_t)DRAIN_SAY_MS * MS_NS;
+	d->options.on_going(d->options.arg);
+}
+
 static void
 on_timer(uv_timer_t *timer)
 {
@@ -60,6 +76,7 @@ on_timer(uv_timer_t *timer)
 	size_t open_n = d->options.open_n(d->options.arg);
 	size_t kept_n = d->options.kept_n(d->options.arg);
 	uint64_t now_ns = uv_hrtime(), until_ns = d->until_ns, idle_until_ns;
+	uint64_t next_ns;
 
 	if (open_n == 0) {
 		if (d->idle_since_ns == 0)
@@ -70,8 +87,10 @@ on_timer(uv_timer_t *timer)
 			until_ns = idle_until_ns;
 	}
 	if ((open_n > 0 || kept_n > 0) && now_ns < until_ns) {
+		say(d, now_ns);
+		next_ns = until_ns < d->say_ns ? until_ns : d->say_ns;
 		uv_timer_start(
-		    timer, on_timer, (until_ns - now_ns) / MS_NS + 1, 0);
+		    timer, on_timer, (next_ns - now_ns) / MS_NS + 1, 0);
 		return;
 	}
 	d->ended = true;
@@ -85,11 +104,9 @@ drain_start(struct drain *d)
 {
 	if (d->started)
 		return;
-	log_info("draining: %zu jobs to finish, %zu results to collect",
-	    d->options.open_n(d->options.arg),
-	    d->options.kept_n(d->options.arg));
 	d->started = true;
 	d->until_ns = uv_hrtime() + d->options.most_ms * MS_NS;
+	say(d, uv_hrtime());
 	drain_look(d);
 }
 

@@ -13,6 +13,9 @@ struct drain;
 /* After the last job a drain waits so long for results to be collected. */
 #define DRAIN_COLLECT_MS 10000u
 
+/* So often it says how far it is. */
+#define DRAIN_SAY_MS 10000u
+
 struct drain_options {
 	uint64_t most_ms; /* a drain takes no longer */
 	/* Jobs that are not done, and results that are not collected. */
@@ -21,6 +24,8 @@ struct drain_options {
 	/* on_drained(arg): once, from the loop; nothing is left, or time is
 	 * up. */
 	void (*on_drained)(void *arg);
+	/* on_going(arg): at the beginning, and every DRAIN_SAY_MS. */
+	void (*on_going)(void *arg);
 	void *arg;
 };
 

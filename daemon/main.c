@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "config.h"
+#include "confine.h"
 #include "latentd/version.h"
 #include "nearest.h"
 #include "pipeline.h"
@@ -289,6 +290,7 @@ run(const struct arguments *arguments, struct config *config)
 	err = pipeline_open(&prog.loop, config, &sinks, &prog.pipeline, &why);
 	if (err == LATENTD_OK) {
 		listen_for_signals(&prog);
+		pipeline_ready(prog.pipeline);
 		tell_ready(pipeline_config(prog.pipeline));
 	} else {
 		log_error("cannot start: %s", why.text);
@@ -346,6 +348,7 @@ main(int argc, char **argv)
 	log_open(&(const struct log_options){
 	    .program = "latentd", .repeats_n = REPEATS_N});
 	apply_log(&arguments, config);
+	confine(config, arguments.config);
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	code = run(&arguments, config);
 	curl_global_cleanup();

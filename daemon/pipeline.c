@@ -33,6 +33,7 @@ pipeline_on_move(const struct job *job, enum job_state from, void *arg)
 	log_debug("job %llu: %s -> %s", (unsigned long long)job->id,
 	    job_state_name(from), job_state_name(job->state));
 	publish_event(p->publish, job);
+	service_look(p->service);
 }
 
 /* ---- door → ingress ---- */
@@ -364,6 +365,7 @@ pipeline_on_room(struct producer *producer, void *arg)
 	queue_unpark(p->queue, producer);
 	dispatch_kick(p->dispatch);
 	drain_look(p->drain);
+	service_look(p->service);
 }
 
 static void
@@ -438,6 +440,27 @@ on_kept_n(void *arg)
 }
 
 static void
+on_going(void *arg)
+{
+	struct pipeline *p = arg;
+
+	service_stopping(p->service);
+}
+
+static void
+on_count(struct service_counts *counts, void *arg)
+{
+	const struct pipeline *p = arg;
+
+	counts->queued_n = p->jobs.state_n[JOB_QUEUED];
+	counts->active_n = p->jobs.state_n[JOB_ACTIVE];
+	counts->kept_n = on_kept_n(arg);
+	counts->draining = drain_started(p->drain);
+	if (counts->draining)
+		counts->drain_left_ms = drain_left_ms(p->drain);
+}
+
+static void
 on_drained_all(void *arg)
 {
 	struct pipeline *p = arg;
@@ -492,5 +515,9 @@ const struct outbox_options pipeline_outbox = {.on_available = on_available,
 
 const struct publish_sinks pipeline_publish = {.take = on_take};
 
-const struct drain_options pipeline_drain_options = {
-    .open_n = on_open_n, .kept_n = on_kept_n, .on_drained = on_drained_all};
+const struct drain_options pipeline_drain_options = {.open_n = on_open_n,
+    .kept_n = on_kept_n,
+    .on_drained = on_drained_all,
+    .on_going = on_going};
+
+const struct service_options pipeline_service = {.count = on_count};

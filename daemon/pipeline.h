@@ -32,6 +32,10 @@ enum latentd_err pipeline_open(uv_loop_t *loop, struct config *config,
 /* pipeline_config(p): what is in force. */
 const struct config *pipeline_config(const struct pipeline *p);
 
+/* pipeline_ready(p): the loop is about to run and signals are heard: tell the
+ * service manager. */
+void pipeline_ready(struct pipeline *p);
+
 /*
  * pipeline_drain(p): take no new jobs; finish those there are and give the
  * producers time to collect.  Bounded by the configuration's drain_s.

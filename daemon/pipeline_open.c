@@ -36,6 +36,21 @@ open_drain(struct pipeline *p)
 	return p->drain != NULL;
 }
 
+/* nng's ipc listener alone is known to die (nng_1518.c). */
+static bool
+open_service(struct pipeline *p)
+{
+	struct service_options options = pipeline_service;
+
+	for (size_t i = p->config->listen_n; i-- > 0;) {
+		if (strncmp(p->config->listen[i], "ipc://", 6) == 0)
+			options.socket = p->config->listen[i] + 6;
+	}
+	options.arg = p;
+	p->service = service_open(p->loop, &options);
+	return p->service != NULL;
+}
+
 static bool
 open_queue(struct pipeline *p)
 {
@@ -280,6 +295,7 @@ close_stages(struct pipeline *p)
 	deadlines_close(p->deadlines);
 	publish_close(p->publish);
 	drain_close(p->drain);
+	service_close(p->service);
 	metrics_destroy(p->metrics);
 	reloads_destroy(p->reloads);
 	config_destroy(p->config);
@@ -294,8 +310,8 @@ open_stages(struct pipeline *p, struct reason *why)
 	p->metrics = metrics_create();
 	p->reloads = reloads_create(p);
 	if (p->metrics == NULL || p->reloads == NULL || !open_drain(p) ||
-	    !open_queue(p) || !open_dispatch(p) || !open_outbox(p) ||
-	    !open_ingress(p))
+	    !open_service(p) || !open_queue(p) || !open_dispatch(p) ||
+	    !open_outbox(p) || !open_ingress(p))
 		return reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
 	if ((err = open_door(p, why)) != LATENTD_OK ||
 	    (err = open_gateway(p, why)) != LATENTD_OK ||
@@ -346,6 +362,12 @@ pipeline_config(const struct pipeline *p)
 }
 
 /* ---- draining and closing ---- */
+
+void
+pipeline_ready(struct pipeline *p)
+{
+	service_ready(p->service);
+}
 
 void
 pipeline_drain(struct pipeline *p)
@@ -411,6 +433,7 @@ pipeline_close(struct pipeline *p)
 		return;
 	p->lost_n = pipeline_open_n(p);
 	p->closing = true;
+	service_stopping(p->service);
 	drain_stop(p->drain);
 	reason_set(&why, LATENTD_ERR_STOPPING, "the daemon was stopped");
 	reloads_refuse(p->reloads, &why);

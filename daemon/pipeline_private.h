@@ -21,6 +21,7 @@
 #include "publish.h"
 #include "queue.h"
 #include "remember.h"
+#include "service.h"
 #include "transfer.h"
 
 #define SERVICES_MAX 16u
@@ -52,6 +53,7 @@ struct pipeline {
 	size_t services_n;
 
 	struct drain *drain;
+	struct service *service;
 	bool paused_in; /* no job is taken; dispatch has the other side */
 	bool closing;
 	struct reloads *reloads;
@@ -74,6 +76,7 @@ extern const struct buried_options pipeline_buried;
 extern const struct admin_sinks pipeline_admin;
 extern const struct publish_sinks pipeline_publish;
 extern const struct drain_options pipeline_drain_options;
+extern const struct service_options pipeline_service;
 
 /* pipeline_on_move(job, from, arg): every change of state, for jobs.on_move.
  * pipeline_on_transferred(attempt, arg): transfer's sink. */

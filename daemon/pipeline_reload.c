@@ -163,6 +163,8 @@ on_was_read(uv_work_t *work, int status)
 	answer(r, &r->now, &r->last);
 	if (r->again)
 		begin(r);
+	else
+		service_ready(p->service);
 }
 
 static void
@@ -172,6 +174,7 @@ begin(struct reloads *r)
 	r->again = false;
 	r->now = r->next;
 	r->next.n = 0;
+	service_reloading(r->pipeline->service);
 	snprintf(r->path, sizeof(r->path), "%s", r->pipeline->config->path);
 	if (uv_queue_work(r->pipeline->loop, &r->work, on_read, on_was_read) !=
 	    0)

@@ -25,7 +25,7 @@ RECORDS = (
 STAGES = (
     "ingress", "gateway", "queue", "transfer", "finish", "outbox", "publish",
     "spool", "metrics", "drain", "joblog", "probe", "deadline", "remember",
-    "buried", "admin",
+    "buried", "admin", "service", "confine",
 )
 
 GROUND = {"include", "proto"}
