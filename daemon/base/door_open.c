@@ -70,8 +70,9 @@ lock_path(struct door *d, const char *path, struct reason *why)
 	snprintf(name, sizeof(name), "%s.lock", path);
 	fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
-		return reason_set(why, LATENTD_ERR_IO, "cannot open %s: %s",
-		    name, strerror(errno));
+		return reason_set(why, LATENTD_ERR_IO, "cannot open %s: %s%s",
+		    name, strerror(errno),
+		    errno == ENOENT ? "; make its directory first" : "");
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
 		close(fd);
 		return reason_set(why, LATENTD_ERR_IO,
