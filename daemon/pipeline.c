@@ -423,51 +423,6 @@ on_services(const struct text **services, void *arg)
 	return p->services_n;
 }
 
-/* ---- what a drain waits for ---- */
-
-static size_t
-on_open_n(void *arg)
-{
-	return pipeline_open_n(arg);
-}
-
-static size_t
-on_kept_n(void *arg)
-{
-	struct pipeline *p = arg;
-
-	return outbox_kept_n(p->outbox) + gateway_sending_n(p->gateway);
-}
-
-static void
-on_going(void *arg)
-{
-	struct pipeline *p = arg;
-
-	service_stopping(p->service);
-}
-
-static void
-on_count(struct service_counts *counts, void *arg)
-{
-	const struct pipeline *p = arg;
-
-	counts->queued_n = p->jobs.state_n[JOB_QUEUED];
-	counts->active_n = p->jobs.state_n[JOB_ACTIVE];
-	counts->kept_n = on_kept_n(arg);
-	counts->draining = drain_started(p->drain);
-	if (counts->draining)
-		counts->drain_left_ms = drain_left_ms(p->drain);
-}
-
-static void
-on_drained_all(void *arg)
-{
-	struct pipeline *p = arg;
-
-	p->sinks.on_drained(p->sinks.arg);
-}
-
 /* ---- the tables ---- */
 
 const struct door_options pipeline_door = {
@@ -514,10 +469,3 @@ const struct outbox_options pipeline_outbox = {.on_available = on_available,
     .on_room = pipeline_on_room};
 
 const struct publish_sinks pipeline_publish = {.take = on_take};
-
-const struct drain_options pipeline_drain_options = {.open_n = on_open_n,
-    .kept_n = on_kept_n,
-    .on_drained = on_drained_all,
-    .on_going = on_going};
-
-const struct service_options pipeline_service = {.count = on_count};

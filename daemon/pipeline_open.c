@@ -363,18 +363,6 @@ pipeline_config(const struct pipeline *p)
 
 /* ---- draining and closing ---- */
 
-void
-pipeline_ready(struct pipeline *p)
-{
-	service_ready(p->service);
-}
-
-void
-pipeline_drain(struct pipeline *p)
-{
-	drain_start(p->drain);
-}
-
 /* End every open job, so that no attempt runs and no list holds one. */
 static void
 end_open_jobs(struct pipeline *p, const struct reason *why)

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The arrows of the service's side: what a drain waits for, and what the
+ * service manager hears of it and of the jobs.
+ *
+ *   jobs, outbox, gateway → drain → service
+ */
+#include "pipeline_private.h"
+
+static size_t
+on_open_n(void *arg)
+{
+	return pipeline_open_n(arg);
+}
+
+static size_t
+on_kept_n(void *arg)
+{
+	struct pipeline *p = arg;
+
+	return outbox_kept_n(p->outbox) + gateway_sending_n(p->gateway);
+}
+
+static void
+on_going(void *arg)
+{
+	struct pipeline *p = arg;
+
+	service_stopping(p->service);
+}
+
+static void
+on_count(struct service_counts *counts, void *arg)
+{
+	const struct pipeline *p = arg;
+
+	counts->queued_n = p->jobs.state_n[JOB_QUEUED];
+	counts->active_n = p->jobs.state_n[JOB_ACTIVE];
+	counts->kept_n = on_kept_n(arg);
+	counts->draining = drain_started(p->drain);
+	if (counts->draining)
+		counts->drain_left_ms = drain_left_ms(p->drain);
+}
+
+static void
+on_drained_all(void *arg)
+{
+	struct pipeline *p = arg;
+
+	p->sinks.on_drained(p->sinks.arg);
+}
+
+void
+pipeline_ready(struct pipeline *p)
+{
+	service_ready(p->service);
+}
+
+void
+pipeline_drain(struct pipeline *p)
+{
+	drain_start(p->drain);
+}
+
+const struct drain_options pipeline_drain_options = {.open_n = on_open_n,
+    .kept_n = on_kept_n,
+    .on_drained = on_drained_all,
+    .on_going = on_going};
+
+const struct service_options pipeline_service = {.count = on_count};
