@@ -64,11 +64,23 @@ m alice latentd
 u mallory - "Not in the group"
 """
 
-# A mount namespace of its own, in which the whole unified hierarchy is visible
-# whatever this system's layout is, and a control group of its own there.
+# A mount namespace of its own.  In a chroot the root is no mount, which neither
+# this nor systemd-nspawn can do without; what is shared with others is left.
+ROOT = """
+set -e
+mount --make-rprivate / 2>/dev/null && exec "$@"
+if grep -q ' shared:' /proc/self/mountinfo; then
+    echo "a chroot whose mounts are shared" >&2
+    exit 1
+fi
+mount --rbind / /mnt
+exec chroot /mnt "$@"
+"""
+
+# In it the whole unified hierarchy is visible, whatever this system's layout
+# is, and there is a control group of its own.
 ENTER = """
 set -e
-mount --make-rprivate /
 [ -d /sys/kernel ] || mount -t sysfs sysfs /sys
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir "/sys/fs/cgroup/$0"
@@ -78,11 +90,13 @@ exec "$@"
 
 # Takes back what ENTER has made; the groups below it are empty by then.
 LEAVE = """
-mount --make-rprivate /
 [ -d /sys/kernel ] || mount -t sysfs sysfs /sys
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 find "/sys/fs/cgroup/$0" -depth -type d -exec rmdir {} +
 """
+
+UNSHARE = ("unshare", "--mount", "--propagation", "unchanged", "sh", "-c",
+           ROOT, "sh")
 
 _numbers = itertools.count(1)
 
@@ -146,8 +160,7 @@ class Machine:
 
     def _nspawn(self, *args):
         return [
-            "unshare", "--mount", "sh", "-c", ENTER, self.name,
-            "env", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", "systemd-nspawn",
+            *UNSHARE, "sh", "-c", ENTER, self.name, "env", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", "systemd-nspawn",
             "--quiet", "--register=no", "--keep-unit", "--private-network",
             "--console=pipe", f"--directory={self.tree}",
             f"--overlay-ro=/usr:{self.tree}/installed/usr:/usr",
@@ -156,7 +169,7 @@ class Machine:
 
     def _leave(self):
         subprocess.run(
-            ["unshare", "--mount", "sh", "-c", LEAVE, self.name],
+            [*UNSHARE, "sh", "-c", LEAVE, self.name],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             check=False)
 
