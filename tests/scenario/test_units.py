@@ -157,6 +157,14 @@ def check_pictures(done, out, n=1):
     assert all(p.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for p in pictures)
 
 
+def landlock(machine):
+    """What latentd says of Landlock where no unit confines it."""
+    done = machine.run(
+        "latentd", "--config", "/etc/latentd/latentd.conf", "--check",
+        check=0)
+    return re.search("^# here: (.*), seccomp$", done.stdout, re.M)[1]
+
+
 def main_pid(machine):
     return machine.show("latentd", "MainPID")
 
@@ -169,6 +177,8 @@ def test_it_starts_as_installed_and_says_how_it_is(service):
         in service.journal("latentd")
     status = service.run(
         "cat", f"/proc/{main_pid(service)}/status", check=0).stdout
+    assert f"sandbox: {landlock(service)}, seccomp" \
+        in service.journal("latentd")
     uid = service.run("id", "-u", "latentd", check=0).stdout.strip()
     assert re.search(rf"^Uid:(\s+{uid}){{4}}$", status, re.M)
     assert re.search(r"^CapEff:\s+0+$", status, re.M)
@@ -265,6 +275,15 @@ ExecStart=/usr/local/bin/latentd-endpoint --listen 127.0.0.1:8378 \
         "test", "-e", "/run/latentd").returncode == 1
     # It is the operator's stop: nothing starts it again.
     assert service.show("latentd", "ActiveState") == "inactive"
+
+
+def test_a_drain_that_latentctl_begins_is_a_stop(service):
+    service.run("latentctl", "drain", check=0)
+    wait_until(
+        lambda: service.show("latentd", "ActiveState") == "inactive",
+        "it has stopped")
+    assert service.show("latentd", "Result") == "success"
+    assert main_pid(service) == "0"
 
 
 def restarted(machine, pid):

@@ -163,6 +163,9 @@ class Machine:
             *UNSHARE, "sh", "-c", ENTER, self.name, "env", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", "systemd-nspawn",
             "--quiet", "--register=no", "--keep-unit", "--private-network",
             "--console=pipe", f"--directory={self.tree}",
+            # Which a container of its own accord refuses.
+            "--system-call-filter=landlock_create_ruleset landlock_add_rule "
+            "landlock_restrict_self",
             f"--overlay-ro=/usr:{self.tree}/installed/usr:/usr",
             f"--bind={self.shared}:/shared", *args,
         ]
