@@ -125,7 +125,8 @@ def machine(build_dir):
 @pytest.fixture
 def service(machine):
     """The machine, with both services running."""
-    machine.run("systemctl", "start", *UNITS, check=0)
+    done = machine.run("systemctl", "start", *UNITS)
+    assert done.returncode == 0, [machine.journal(unit) for unit in UNITS]
     yield machine
     machine.run("systemctl", "reset-failed", *UNITS)
 
