@@ -186,6 +186,10 @@ forbid_uses(scmp_filter_ctx filter)
 	    filter, no, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_GT, AF_NETLINK));
 	rv |= seccomp_rule_add(filter, no, SCMP_SYS(clone), 1,
 	    SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, CLONE_NEWUSER));
+	/* Its flags are in memory, where no filter sees them; libc then uses
+	 * clone. */
+	rv |= seccomp_rule_add(
+	    filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 	return rv;
 }
 

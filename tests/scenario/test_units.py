@@ -278,6 +278,15 @@ ExecStart=/usr/local/bin/latentd-endpoint --listen 127.0.0.1:8378 \
     assert service.show("latentd", "ActiveState") == "inactive"
 
 
+def test_a_second_daemon_leaves_the_service_alone(service):
+    done = service.run(
+        "latentd", "--config", "/etc/latentd/latentd.conf")
+    assert done.returncode == 1
+    assert "another latentd listens on /run/latentd/latentd.sock" \
+        in done.stderr
+    check_pictures(*decode(service, "second"))
+
+
 def test_a_drain_that_latentctl_begins_is_a_stop(service):
     service.run("latentctl", "drain", check=0)
     wait_until(

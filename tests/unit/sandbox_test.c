@@ -18,6 +18,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -176,6 +177,9 @@ check_calls(void)
 	REQUIRE(execv("/bin/true", argv) != 0 && errno != ENOENT);
 	REQUIRE(ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0);
 	REQUIRE(unshare(CLONE_NEWUSER) != 0 && errno == EPERM);
+	REQUIRE(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0) < 0 &&
+	    errno == EPERM);
+	REQUIRE(syscall(SYS_clone3, NULL, 0) < 0 && errno == ENOSYS);
 	REQUIRE(setuid(getuid()) != 0 && errno == EPERM);
 	REQUIRE(kill(getppid(), 0) != 0 && errno == EPERM);
 	REQUIRE(socket(AF_PACKET, SOCK_RAW, 0) < 0 && errno == EPERM);
