@@ -128,6 +128,40 @@ def test_status_does_not_repeat_itself_nor_follow_every_change(
 # ---- reload ----
 
 
+def reload(daemon, manager):
+    """Send SIGHUP; what is said must be that it began and is over."""
+    n = manager.n()
+    daemon.signal(signal.SIGHUP)
+    reloading = manager.wait("RELOADING", "1", n)
+    assert int(reloading["MONOTONIC_USEC"]) > 0
+    assert "READY" not in reloading
+    assert "RELOADING" not in manager.wait("READY", "1", n)
+
+
+def test_a_reload_that_is_refused_ends_with_ready_as_well(
+    start_fake, start_daemon, connect, manager
+):
+    fake = start_fake()
+    daemon = start_daemon(fake.section(), env=manager.env(WATCHDOG_US))
+    good_text = daemon.config.read_text()
+    for text, said in ((good_text + "nonsense\n", "neither a"),
+                       (good_text.replace("latentd.sock", "other.sock"),
+                        "listen cannot change")):
+        daemon.config.write_text(text)
+        reload(daemon, manager)
+        daemon.wait_line(f"not taken over.*{said}")
+        decode(daemon, connect)
+    daemon.config.write_text(good_text)
+    reload(daemon, manager)
+    daemon.wait_line("configuration taken over")
+    # The configuration that the start was with is gone; the knocks go on.
+    n = manager.n()
+    manager.wait_n("WATCHDOG", 5, n)
+    os.unlink(daemon.url.removeprefix("ipc://"))
+    daemon.wait_line(
+        f"not fed: {daemon.url.removeprefix('ipc://')} takes no connection")
+
+
 def test_a_reload_is_announced_and_ends_with_ready(
     start_fake, start_daemon, connect, manager, short_tmp
 ):
@@ -139,13 +173,8 @@ def test_a_reload_is_announced_and_ends_with_ready(
     manager.wait("READY", "1")
     for text, sent in (("second\n", "second"), ("two words\n", "second"),
                        ("third\n", "third")):
-        n = manager.n()
         token.write_text(text)
-        daemon.signal(signal.SIGHUP)
-        reloading = manager.wait("RELOADING", "1", n)
-        assert int(reloading["MONOTONIC_USEC"]) > 0
-        manager.wait("READY", "1", n)
-        assert "READY" not in reloading
+        reload(daemon, manager)
         decode(daemon, connect)
         assert fake.requests[-1].headers["Authorization"] == f"Bearer {sent}"
 
@@ -163,9 +192,7 @@ def test_a_token_may_be_a_credential(
     decode(daemon, connect)
     assert fake.requests[-1].headers["Authorization"] == "Bearer first"
     (directory / "token_fake").write_text("second\n")
-    n = manager.n()
-    daemon.signal(signal.SIGHUP)
-    manager.wait("READY", "1", n)
+    reload(daemon, manager)
     decode(daemon, connect)
     assert fake.requests[-1].headers["Authorization"] == "Bearer second"
 
