@@ -10,6 +10,7 @@
 
 #include "core.h"
 #include "deliver.h"
+#include "identity.h"
 #include "session.h"
 #include "submit.h"
 
@@ -77,12 +78,6 @@ as_text(const char *s)
 	return s != NULL ? (struct text){s, strlen(s)} : (struct text){NULL, 0};
 }
 
-static struct text
-own_secret(const struct latentd_client *c)
-{
-	return (struct text){c->secret, c->secret_bytes};
-}
-
 /* NULL is no name, and fine. */
 static enum latentd_err
 check_name(const char *what, const char *name)
@@ -113,7 +108,7 @@ latentd_jobs(struct latentd_client *c, const struct latentd_jobs_query *query,
 	static const struct latentd_jobs_query everything;
 	const struct answer answer = {.json = json};
 	struct message_list in = {
-	    .producer = as_text(c->producer), .secret = own_secret(c)};
+	    .producer = as_text(c->producer), .secret = identity_token(c)};
 
 	*json = NULL;
 	if (query == NULL)
@@ -151,7 +146,7 @@ latentd_why(struct latentd_client *c, uint64_t id, const char *key,
 {
 	const struct answer answer = {.json = json};
 	const struct message_why in = {.producer = as_text(c->producer),
-	    .secret = own_secret(c),
+	    .secret = identity_token(c),
 	    .key = as_text(key),
 	    .id = id};
 
@@ -190,7 +185,7 @@ cancel(struct latentd_client *c, uint64_t id, const char *key, int timeout_ms)
 {
 	const struct answer answer = {NULL, NULL};
 	const struct message_cancel in = {.producer = as_text(c->producer),
-	    .secret = own_secret(c),
+	    .secret = identity_token(c),
 	    .key = as_text(key),
 	    .id = id};
 
@@ -220,7 +215,7 @@ administer(struct latentd_client *c, struct message_admin *in, int timeout_ms,
 	const struct answer answer = {.done = done};
 
 	in->producer = as_text(c->producer);
-	in->secret = own_secret(c);
+	in->secret = identity_token(c);
 	return ask(c, MESSAGE_ADMIN, in, timeout_ms, &answer);
 }
 

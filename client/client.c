@@ -13,6 +13,7 @@
 
 #include "core.h"
 #include "deliver.h"
+#include "identity.h"
 #include "result.h"
 #include "session.h"
 #include "submit.h"
@@ -78,14 +79,15 @@ client_unref(struct latentd_client *c)
 		return;
 	pthread_cond_destroy(&c->changed);
 	pthread_mutex_destroy(&c->mutex);
-	explicit_bzero(c->secret, sizeof(c->secret));
+	identity_wipe(c);
 	free(c);
 }
 
 static enum latentd_err
 set_url(struct latentd_client *c, const char *url, struct reason *why)
 {
-	static const char *const schemes[] = {"ipc://", "tcp://", "inproc://"};
+	static const char *const schemes[] = {
+	    "ipc://", "tcp://", "tls+tcp://", "inproc://"};
 
 	if (url == NULL)
 		url = getenv("LATENTD_URL");
@@ -102,7 +104,9 @@ set_url(struct latentd_client *c, const char *url, struct reason *why)
 		}
 	}
 	return reason_set(why, LATENTD_ERR_INVALID,
-	    "cannot use the URL %s; use ipc:///PATH or tcp://HOST:PORT", url);
+	    "cannot use the URL %s; use ipc:///PATH, tcp://HOST:PORT or "
+	    "tls+tcp://HOST:PORT",
+	    url);
 }
 
 static enum latentd_err
@@ -134,13 +138,9 @@ set_options(struct latentd_client *c, const struct latentd_client_options *o,
 	const char *software = o->software != NULL ? o->software : "";
 
 	if (set_url(c, o->url, why) != LATENTD_OK ||
-	    set_producer(c, o->producer, why) != LATENTD_OK)
+	    set_producer(c, o->producer, why) != LATENTD_OK ||
+	    identity_set(c, o, why) != LATENTD_OK)
 		return why->err;
-	if (o->secret_bytes > LATENTD_MAX_SECRET_BYTES ||
-	    (o->secret_bytes > 0 && o->secret == NULL))
-		return reason_set(why, LATENTD_ERR_INVALID,
-		    "the secret has %zu bytes; at most %u are allowed",
-		    o->secret_bytes, LATENTD_MAX_SECRET_BYTES);
 	if (strlen(software) > LATENTD_MAX_NAME_BYTES)
 		return reason_set(why, LATENTD_ERR_INVALID,
 		    "software has %zu bytes; at most %u are allowed",
@@ -149,9 +149,6 @@ set_options(struct latentd_client *c, const struct latentd_client_options *o,
 		return reason_set(why, LATENTD_ERR_INVALID,
 		    "max_jobs is %u; at most %u are allowed", o->max_jobs,
 		    MAX_JOBS);
-	if (o->secret_bytes > 0)
-		memcpy(c->secret, o->secret, o->secret_bytes);
-	c->secret_bytes = o->secret_bytes;
 	strcpy(c->software, software);
 	c->max_jobs = o->max_jobs > 0 ? o->max_jobs : DEFAULT_JOBS;
 	c->max_bytes = o->max_bytes > 0 ? o->max_bytes : DEFAULT_BYTES;
@@ -288,7 +285,7 @@ latentd_client_open(struct latentd_client **client,
 	if (c == NULL)
 		return latest.err;
 	if (set_options(c, options, &latest) != LATENTD_OK ||
-	    session_open(c, &latest) != LATENTD_OK ||
+	    session_open(c, options->tls, &latest) != LATENTD_OK ||
 	    greet(c, options->connect_timeout_ms, &latest) != LATENTD_OK) {
 		pthread_mutex_lock(&c->mutex);
 		seal(c);

@@ -21,6 +21,7 @@
 #include "jobs.h"
 #include "latentd/client.h"
 #include "message.h"
+#include "proof.h"
 #include "reason.h"
 #include "seen.h"
 
@@ -105,6 +106,7 @@ struct latentd_client {
 	char producer[LATENTD_MAX_NAME_BYTES + 1];
 	char secret[LATENTD_MAX_SECRET_BYTES];
 	size_t secret_bytes;
+	uint8_t token[PROOF_BYTES]; /* sent in its place */
 	char software[LATENTD_MAX_NAME_BYTES + 1];
 	bool anonymous;
 	size_t max_jobs;
@@ -115,6 +117,7 @@ struct latentd_client {
 	struct timer busy_timer; /* holds SUBMIT back */
 	struct timer collect_timer; /* holds COLLECT back after an error */
 	struct timer due_timer; /* runs to the next deadline */
+	struct timer hello_timer; /* holds HELLO back after a refusal */
 	int fd;
 
 	bool closing; /* latentd_client_close() waits for the last replies */
@@ -128,6 +131,20 @@ struct latentd_client {
 	bool welcome; /* HELLO was answered */
 	bool hello_wanted;
 	struct reason hello_why;
+	struct {
+		bool wanted; /* by the daemon, with the next HELLO */
+		uint64_t instance;
+		uint8_t nonce[PROOF_NONCE_BYTES];
+	} asked;
+	struct {
+		uint64_t instance;
+		uint8_t nonce[PROOF_NONCE_BYTES];
+		uint8_t salt[PROOF_NONCE_BYTES];
+		uint8_t proof[PROOF_BYTES];
+	} shown; /* by the latest HELLO with a proof */
+	bool proving; /* the latest HELLO had one */
+	bool proved; /* and was welcomed */
+	unsigned proofs_n; /* asked for since the latest WELCOME */
 	uint64_t instance; /* of the daemon; 0: not yet known */
 	uint64_t max_body_bytes; /* 0: not yet known */
 	uint64_t wait_ms; /* of a COLLECT */

@@ -35,6 +35,7 @@ struct ctl {
 	const char *url;
 	const char *producer;
 	const char *secret_file;
+	struct latentd_tls tls;
 	int64_t timeout_ms; /* -1: none */
 	bool quiet;
 	const char *model;

@@ -38,7 +38,14 @@
 	"\n"                                                                    \
 	"                      else ipc:///run/latentd/latentd.sock\n"          \
 	"  --producer NAME     under whose name; see below for the default\n"   \
-	"  --secret-file FILE  secret that belongs to the name\n"               \
+	"  --secret-file FILE  secret that belongs to the name; default\n"      \
+	"                      $LATENTD_SECRET_FILE\n"                          \
+	"  --tls-ca FILE       for tls+tcp://: who signed the daemon's\n"       \
+	"                      certificate; default $LATENTD_TLS_CA\n"          \
+	"  --tls-cert FILE     this side's certificate and its key; default\n"  \
+	"  --tls-key FILE      $LATENTD_TLS_CERT and $LATENTD_TLS_KEY\n"        \
+	"  --tls-name NAME     name that the daemon's certificate must have;\n" \
+	"                      default $LATENTD_TLS_NAME, else the URL's\n"     \
 	"  --timeout S         give up after so many seconds; default never\n"  \
 	"  --quiet             no progress, no notes; errors only\n"            \
 	"  --help, --version   print this, or the version, and exit\n"

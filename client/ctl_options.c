@@ -109,6 +109,26 @@ parse_order_option(struct ctl *ctl, enum option_id id, const char *value)
 	}
 }
 
+/* Which files TLS needs; liblatentd reads them. */
+static bool
+take_tls_option(struct latentd_tls *tls, enum option_id id, const char *value)
+{
+	switch ((int)id) {
+	case OPT_TLS_CA:
+		tls->ca_file = value;
+		return true;
+	case OPT_TLS_CERT:
+		tls->certificate_file = value;
+		return true;
+	case OPT_TLS_KEY:
+		tls->key_file = value;
+		return true;
+	default:
+		tls->server_name = value;
+		return true;
+	}
+}
+
 /* Options that are there or not. */
 static bool
 take_flag(struct ctl *ctl, enum option_id id)
@@ -178,6 +198,11 @@ take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
 	case OPT_CANCEL_ON_DISCONNECT:
 	case OPT_BUSY_TIMEOUT:
 		return parse_order_option(ctl, id, value);
+	case OPT_TLS_CA:
+	case OPT_TLS_CERT:
+	case OPT_TLS_KEY:
+	case OPT_TLS_NAME:
+		return take_tls_option(&ctl->tls, id, value);
 	case OPT_QUIET:
 	case OPT_FORCE:
 	case OPT_ALL:

@@ -63,6 +63,10 @@ enum option_id {
 	OPT_REFUSE_LATE,
 	OPT_CANCEL_ON_DISCONNECT,
 	OPT_BUSY_TIMEOUT,
+	OPT_TLS_CA,
+	OPT_TLS_CERT,
+	OPT_TLS_KEY,
+	OPT_TLS_NAME,
 };
 
 struct ctl_table_command {
@@ -80,7 +84,7 @@ struct ctl_table_option {
 };
 
 #define CTL_COMMANDS_N 16
-#define CTL_OPTIONS_N 31
+#define CTL_OPTIONS_N 35
 
 extern const struct ctl_table_command ctl_table_commands[CTL_COMMANDS_N];
 extern const struct ctl_table_option ctl_table_options[CTL_OPTIONS_N];

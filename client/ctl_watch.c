@@ -143,8 +143,8 @@ ctl_watch(struct ctl *ctl)
 	if (ctl->events == NULL && (status = ask_url(ctl, url)) != CTL_DONE)
 		return status;
 	ctl_catch_signals();
-	err =
-	    latentd_watch_open(&watch, ctl->events != NULL ? ctl->events : url);
+	err = latentd_watch_open_tls(
+	    &watch, ctl->events != NULL ? ctl->events : url, &ctl->tls);
 	if (err != LATENTD_OK)
 		return ctl_failed(NULL, err);
 	ctl_note(

@@ -256,6 +256,13 @@ job_cancel_sent(struct jobs *jobs, struct job *job)
 	job->cancel_sent = true;
 }
 
+void
+job_cancel_again(struct jobs *jobs, struct job *job)
+{
+	jobs->cancels_n += job->cancel_wanted && job->cancel_sent;
+	job->cancel_sent = false;
+}
+
 struct job *
 jobs_first_cancel(struct jobs *jobs)
 {

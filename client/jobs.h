@@ -131,6 +131,9 @@ void job_show(struct jobs *jobs, struct job *job);
 void job_cancel(struct jobs *jobs, struct job *job);
 void job_cancel_sent(struct jobs *jobs, struct job *job);
 
+/* job_cancel_again(jobs, job): the CANCEL that was sent was not heard. */
+void job_cancel_again(struct jobs *jobs, struct job *job);
+
 /* jobs_first_cancel(jobs): an ACCEPTED job whose CANCEL is to be sent. */
 struct job *jobs_first_cancel(struct jobs *jobs);
 

@@ -12,7 +12,6 @@
 
 #include "ctl.h"
 #include "ctl_options.h"
-#include "files.h"
 #include "progress.h"
 
 #define CONNECT_MS 5000
@@ -97,25 +96,6 @@ ctl_job_failed(int status, enum latentd_err err)
 	return status == CTL_DONE || status == of_this ? of_this : CTL_FAILED;
 }
 
-/* A secret's file may end with a newline, as editors leave it. */
-static enum latentd_err
-read_secret(
-    const char *path, uint8_t **secret, size_t *bytes, struct reason *why)
-{
-	if (files_read(path, LATENTD_MAX_SECRET_BYTES + 1, secret, bytes,
-		why) != LATENTD_OK)
-		return why->err;
-	if (*bytes > 0 && (*secret)[*bytes - 1] == '\n')
-		--*bytes;
-	if (*bytes > 0 && *bytes <= LATENTD_MAX_SECRET_BYTES)
-		return LATENTD_OK;
-	free(*secret);
-	*secret = NULL;
-	return reason_set(why, LATENTD_ERR_INVALID,
-	    "the secret in %s has %zu bytes; 1 to %u are allowed", path, *bytes,
-	    LATENTD_MAX_SECRET_BYTES);
-}
-
 int
 ctl_connect(const struct ctl *ctl, const char *producer, uint32_t max_jobs,
     struct latentd_client **client)
@@ -126,25 +106,14 @@ ctl_connect(const struct ctl *ctl, const char *producer, uint32_t max_jobs,
 	    .connect_timeout_ms = CONNECT_MS,
 	    .max_jobs = max_jobs,
 	    .software = "latentctl/" LATENTD_VERSION,
+	    .secret_file = ctl->secret_file,
+	    .tls = &ctl->tls,
 	};
-	uint8_t *secret = NULL;
 	enum latentd_err err;
-	struct reason why;
 
 	if (ctl->timeout_ms > 0 && ctl->timeout_ms < CONNECT_MS)
 		options.connect_timeout_ms = (uint32_t)ctl->timeout_ms;
-	if (ctl->secret_file != NULL) {
-		if (read_secret(ctl->secret_file, &secret,
-			&options.secret_bytes, &why) != LATENTD_OK) {
-			ctl_error("%s", why.text);
-			return CTL_USAGE;
-		}
-		options.secret = secret;
-	}
 	err = latentd_client_open(client, &options);
-	if (secret != NULL)
-		explicit_bzero(secret, options.secret_bytes);
-	free(secret);
 	if (err != LATENTD_OK)
 		ctl_error("%s", latentd_client_error(NULL));
 	return ctl_exit_of(err);

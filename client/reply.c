@@ -11,32 +11,14 @@
 
 #include "deliver.h"
 #include "due.h"
+#include "identity.h"
+#include "question.h"
 #include "result.h"
 #include "timer.h"
 
 /* How long to wait after a failure that says nothing about it. */
 #define RETRY_MS 1000u
 #define MEMORY_RETRY_MS 200u
-
-static bool
-is_question(const struct latentd_client *c, const struct channel *ch)
-{
-	return ch == &c->channels[CHANNEL_QUESTION];
-}
-
-/* The question of ${ch} is answered, if anybody still waits for it. */
-static void
-answered(struct latentd_client *c, const struct channel *ch,
-    enum latentd_err err, const char *text)
-{
-	struct question *q = &c->question;
-
-	if (ch->ticket != q->number)
-		return;
-	reason_set(&q->why, err, "%s", text);
-	q->answered = true;
-	pthread_cond_broadcast(&c->changed);
-}
 
 /* A job that waits here again and is not wanted any more ends here. */
 static void
@@ -64,9 +46,31 @@ see_instance(struct latentd_client *c, uint64_t instance)
 	end_cancelled(c);
 }
 
+/* An open client that is refused asks again; until then nothing goes on. */
+static void
+hello_refused(struct latentd_client *c, const struct reason *why)
+{
+	c->hello_why = *why;
+	if (c->secret_bytes == 0 || c->instance == 0)
+		return;
+	c->welcome = false;
+	c->collect_why = *why;
+	c->hello_wanted = true;
+	timer_hold(&c->hello_timer, RETRY_MS);
+	question_refused(c, why);
+}
+
 static void
 take_welcome(struct latentd_client *c, const struct message_welcome *in)
 {
+	struct reason why;
+
+	if (identity_welcomed(c, in, &why) != LATENTD_OK) {
+		hello_refused(c, &why);
+		pthread_cond_broadcast(&c->changed);
+		return;
+	}
+	c->hello_why.err = c->collect_why.err = LATENTD_OK;
 	see_instance(c, in->instance);
 	c->welcome = true;
 	c->max_body_bytes = in->max_body_bytes;
@@ -184,13 +188,13 @@ submit_refused(
 static void
 refused(struct latentd_client *c, struct channel *ch, const struct reason *why)
 {
-	if (is_question(c, ch)) {
-		answered(c, ch, why->err, why->text);
+	if (question_is(c, ch)) {
+		question_answered(c, ch, why->err, why->text);
 		return;
 	}
 	switch ((int)ch->request) {
 	case MESSAGE_HELLO:
-		c->hello_why = *why;
+		hello_refused(c, why);
 		break;
 	case MESSAGE_SUBMIT:
 		submit_refused(c, ch->job, why);
@@ -323,23 +327,37 @@ take_empty(struct latentd_client *c, struct channel *ch,
 		timer_hold(&c->busy_timer, RETRY_MS);
 }
 
+/*
+ * The daemon has done nothing: this connection has still to prove whose it is.
+ * What was asked is asked again after that.
+ */
 static void
-take_report(struct latentd_client *c, const struct channel *ch,
-    const struct message_frame *frame)
+take_challenge(struct latentd_client *c, struct channel *ch,
+    const struct message_challenge *in)
 {
-	char *report = malloc(frame->body_bytes + 1);
+	struct reason why;
+	struct job *job;
 
-	if (report == NULL) {
-		answered(c, ch, LATENTD_ERR_MEMORY,
-		    "no memory for the daemon's report");
+	if (identity_challenged(c, in, &why) != LATENTD_OK) {
+		refused(c, ch, &why);
 		return;
 	}
-	if (frame->body_bytes > 0)
-		memcpy(report, frame->body, frame->body_bytes);
-	report[frame->body_bytes] = '\0';
-	free(c->question.report);
-	c->question.report = report;
-	answered(c, ch, LATENTD_OK, "");
+	switch ((int)ch->request) {
+	case MESSAGE_HELLO:
+		/* One is usual; a second one after a reconnect. */
+		if (++c->proofs_n > 2)
+			timer_hold(&c->hello_timer, RETRY_MS);
+		return;
+	case MESSAGE_SUBMIT:
+		put_back(c, ch->job);
+		return;
+	case MESSAGE_COLLECT:
+		return;
+	}
+	if (question_is(c, ch))
+		question_again(c, ch);
+	else if ((job = jobs_find_ticket(&c->jobs, ch->ticket)) != NULL)
+		job_cancel_again(&c->jobs, job);
 }
 
 static enum latentd_err
@@ -357,7 +375,7 @@ check_answer(
 	    {MESSAGE_ADMIN, MESSAGE_DONE, MESSAGE_DONE},
 	};
 
-	if (reply == MESSAGE_REJECTED)
+	if (reply == MESSAGE_REJECTED || reply == MESSAGE_CHALLENGE)
 		return LATENTD_OK;
 	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
 		if (answers[i][0] == request &&
@@ -389,23 +407,38 @@ dispatch(struct latentd_client *c, struct channel *ch,
 		take_empty(c, ch, &in->empty);
 		return;
 	case MESSAGE_CANCELLED:
-		if (is_question(c, ch))
-			answered(c, ch, LATENTD_OK, "");
+		if (question_is(c, ch))
+			question_answered(c, ch, LATENTD_OK, "");
 		return;
 	case MESSAGE_REPORT:
 		see_instance(c, in->report.instance);
-		take_report(c, ch, frame);
+		question_reported(c, ch, frame);
 		return;
 	case MESSAGE_DONE:
 		see_instance(c, in->done.instance);
 		c->question.done = in->done;
-		answered(c, ch, LATENTD_OK, "");
+		question_answered(c, ch, LATENTD_OK, "");
+		return;
+	case MESSAGE_CHALLENGE:
+		take_challenge(c, ch, &in->challenge);
 		return;
 	default:
 		take_reason(&why, &in->rejected);
 		refused(c, ch, &why);
 		return;
 	}
+}
+
+/* Whatever else is the matter with it. */
+static bool
+is_challenge(nng_msg *msg)
+{
+	struct message_frame frame;
+	struct reason why;
+
+	return message_frame(nng_msg_body(msg), nng_msg_len(msg), &frame,
+		   &why) == LATENTD_OK &&
+	    frame.type == MESSAGE_CHALLENGE;
 }
 
 void
@@ -416,7 +449,7 @@ reply_take(struct latentd_client *c, struct channel *ch, nng_msg *msg)
 	union message_any in;
 	struct reason why;
 
-	if (ch->request == MESSAGE_COLLECT) {
+	if (ch->request == MESSAGE_COLLECT && !is_challenge(msg)) {
 		ack_confirm(c, ch->acked_to);
 		c->collect_why.err = LATENTD_OK;
 	}
@@ -439,8 +472,8 @@ reply_take(struct latentd_client *c, struct channel *ch, nng_msg *msg)
 void
 reply_lost(struct latentd_client *c, struct channel *ch, int rv)
 {
-	if (is_question(c, ch)) {
-		answered(c, ch, LATENTD_ERR_IO, nng_strerror(rv));
+	if (question_is(c, ch)) {
+		question_answered(c, ch, LATENTD_ERR_IO, nng_strerror(rv));
 		return;
 	}
 	switch ((int)ch->request) {
@@ -452,6 +485,13 @@ reply_lost(struct latentd_client *c, struct channel *ch, int rv)
 		return;
 	case MESSAGE_COLLECT:
 		timer_hold(&c->collect_timer, MEMORY_RETRY_MS);
+		return;
+	case MESSAGE_HELLO:
+		/* nng sends it again by itself; this was memory. */
+		if (rv == NNG_ENOMEM) {
+			c->hello_wanted = true;
+			timer_hold(&c->hello_timer, MEMORY_RETRY_MS);
+		}
 		return;
 	default:
 		return;

@@ -19,8 +19,10 @@
 #include <nng/protocol/reqrep0/req.h>
 
 #include "due.h"
+#include "identity.h"
 #include "reply.h"
 #include "timer.h"
+#include "tls.h"
 
 #define RECONNECT_MIN_MS 50
 #define RECONNECT_MAX_MS 2000
@@ -109,6 +111,7 @@ on_pipe(nng_pipe pipe, nng_pipe_ev ev, void *arg)
 		c->pipe_id = nng_pipe_id(pipe);
 		/* A new connection may lead to a new daemon: ask. */
 		c->hello_wanted = true;
+		identity_renew(c);
 	} else {
 		if (c->pipe_id == nng_pipe_id(pipe))
 			c->pipe_id = 0;
@@ -139,6 +142,8 @@ open_channels(struct latentd_client *c)
 		rv = timer_open(&c->collect_timer, c);
 	if (rv == 0)
 		rv = timer_open(&c->due_timer, c);
+	if (rv == 0)
+		rv = timer_open(&c->hello_timer, c);
 	return rv;
 }
 
@@ -158,7 +163,8 @@ set_options(nng_socket s)
 }
 
 enum latentd_err
-session_open(struct latentd_client *c, struct reason *why)
+session_open(
+    struct latentd_client *c, const struct latentd_tls *tls, struct reason *why)
 {
 	int rv = nng_req0_open(&c->socket);
 
@@ -178,13 +184,13 @@ session_open(struct latentd_client *c, struct reason *why)
 	if (rv != 0)
 		return reason_set(why, LATENTD_ERR_MEMORY,
 		    "cannot set up a socket: %s", nng_strerror(rv));
-	rv = nng_dial(c->socket, c->url, NULL, NNG_FLAG_NONBLOCK);
-	if (rv != 0)
+	rv = tls_dial(c->socket, c->url, tls, NNG_FLAG_NONBLOCK, why);
+	if (rv != 0 && why->err == LATENTD_OK)
 		return reason_set(why, LATENTD_ERR_INVALID,
-		    "cannot use the URL %s: %s; use ipc:///PATH or "
-		    "tcp://HOST:PORT",
+		    "cannot use the URL %s: %s; use ipc:///PATH, "
+		    "tcp://HOST:PORT or tls+tcp://HOST:PORT",
 		    c->url, nng_strerror(rv));
-	return LATENTD_OK;
+	return rv == 0 ? LATENTD_OK : why->err;
 }
 
 void
@@ -200,6 +206,7 @@ session_close(struct latentd_client *c)
 	nng_aio_free(c->busy_timer.aio);
 	nng_aio_free(c->collect_timer.aio);
 	nng_aio_free(c->due_timer.aio);
+	nng_aio_free(c->hello_timer.aio);
 }
 
 /* Make nng forget a request that was withdrawn. */
@@ -278,21 +285,24 @@ static bool
 start_hello(struct latentd_client *c)
 {
 	struct channel *ch = &c->channels[CHANNEL_HELLO];
-	struct message_hello in = {as_text(c->producer),
-	    {c->secret, c->secret_bytes}, as_text(c->software)};
+	struct message_hello in = {.producer = as_text(c->producer),
+	    .secret = identity_token(c),
+	    .software = as_text(c->software)};
+	bool whole;
 
-	if (!c->hello_wanted || ch->busy)
+	if (!c->hello_wanted || ch->busy || c->hello_timer.armed)
 		return false;
 	c->hello_wanted = false;
 	claim(c, ch, MESSAGE_HELLO);
-	return start(c, ch, small_message(MESSAGE_HELLO, &in));
+	whole = identity_hello(c, &in);
+	return start(c, ch, whole ? small_message(MESSAGE_HELLO, &in) : NULL);
 }
 
 static nng_msg *
 cancel_message(struct latentd_client *c, const char *key)
 {
-	struct message_cancel in = {as_text(c->producer),
-	    {c->secret, c->secret_bytes}, as_text(key), 0};
+	struct message_cancel in = {
+	    as_text(c->producer), identity_token(c), as_text(key), 0};
 
 	return small_message(MESSAGE_CANCEL, &in);
 }
@@ -303,7 +313,7 @@ start_cancel(struct latentd_client *c)
 	struct channel *ch = &c->channels[CHANNEL_CANCEL];
 	struct job *job;
 
-	if (ch->busy)
+	if (ch->busy || !c->welcome)
 		return false;
 	job = jobs_first_cancel(&c->jobs);
 	if (job == NULL)
@@ -378,8 +388,8 @@ static nng_msg *
 collect_message(struct latentd_client *c, struct channel *ch, uint64_t wait_ms)
 {
 	uint64_t acks[LATENTD_MAX_ACKS];
-	struct message_collect in = {as_text(c->producer),
-	    {c->secret, c->secret_bytes}, acks, 0, wait_ms};
+	struct message_collect in = {
+	    as_text(c->producer), identity_token(c), acks, 0, wait_ms};
 
 	ch->wait_ms = wait_ms;
 	while (in.acks_n < LATENTD_MAX_ACKS && in.acks_n < c->acks_n) {
@@ -420,7 +430,7 @@ start_question(struct latentd_client *c)
 	struct channel *ch = &c->channels[CHANNEL_QUESTION];
 	struct question *q = &c->question;
 
-	if (!q->wanted || ch->busy)
+	if (!q->wanted || ch->busy || !c->welcome)
 		return false;
 	q->wanted = false;
 	claim(c, ch, q->type)->ticket = q->number;
@@ -439,6 +449,7 @@ session_pump(struct latentd_client *c)
 		    start_submit(c) || start_collect(c) || start_question(c) ||
 		    timer_start(&c->busy_timer) ||
 		    timer_start(&c->collect_timer) ||
+		    timer_start(&c->hello_timer) ||
 		    timer_start_due(&c->due_timer))
 			continue;
 		break;

@@ -6,12 +6,12 @@
 #include "core.h"
 
 /*
- * session_open(client, why):
- * Dial ${client}->url in the background.  Fails with INVALID (the URL) or
+ * session_open(client, tls, why):
+ * Dial ${client}->url in the background, with ${tls} (NULL: all defaults).  Fails with INVALID (the URL) or
  * MEMORY; session_close() is due in either case.
  */
-enum latentd_err session_open(
-    struct latentd_client *client, struct reason *why);
+enum latentd_err session_open(struct latentd_client *client,
+    const struct latentd_tls *tls, struct reason *why);
 
 /*
  * session_close(client):

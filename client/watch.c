@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "tls.h"
 
 #include <nng/protocol/pubsub0/sub.h>
 
@@ -33,8 +34,9 @@ struct latentd_watch {
 };
 
 static enum latentd_err
-dial(struct latentd_watch *w, const char *url)
+dial(struct latentd_watch *w, const char *url, const struct latentd_tls *tls)
 {
+	struct reason why = {.err = LATENTD_OK};
 	int rv = nng_sub0_open(&w->socket);
 
 	if (rv != 0)
@@ -49,10 +51,12 @@ dial(struct latentd_watch *w, const char *url)
 	if (rv == 0)
 		rv = nng_socket_get_int(w->socket, NNG_OPT_RECVFD, &w->fd);
 	if (rv == 0)
-		rv = nng_dial(w->socket, url, NULL, 0);
+		rv = tls_dial(w->socket, url, tls, 0, &why);
 	if (rv == 0)
 		return LATENTD_OK;
 	nng_close(w->socket);
+	if (why.err != LATENTD_OK)
+		return reason_set(client_reason(), why.err, "%s", why.text);
 	return reason_set(client_reason(),
 	    rv == NNG_EADDRINVAL || rv == NNG_ENOTSUP || rv == NNG_EINVAL
 		? LATENTD_ERR_INVALID
@@ -61,7 +65,8 @@ dial(struct latentd_watch *w, const char *url)
 }
 
 enum latentd_err
-latentd_watch_open(struct latentd_watch **watch, const char *url)
+latentd_watch_open_tls(struct latentd_watch **watch, const char *url,
+    const struct latentd_tls *tls)
 {
 	struct latentd_watch *w;
 	enum latentd_err err;
@@ -75,7 +80,7 @@ latentd_watch_open(struct latentd_watch **watch, const char *url)
 	if ((w = calloc(1, sizeof(*w))) == NULL)
 		return reason_set(
 		    client_reason(), LATENTD_ERR_MEMORY, "no memory to watch");
-	if ((err = dial(w, url)) != LATENTD_OK) {
+	if ((err = dial(w, url, tls)) != LATENTD_OK) {
 		free(w);
 		return err;
 	}
@@ -83,6 +88,12 @@ latentd_watch_open(struct latentd_watch **watch, const char *url)
 	pthread_cond_init(&w->changed, NULL);
 	*watch = w;
 	return LATENTD_OK;
+}
+
+enum latentd_err
+latentd_watch_open(struct latentd_watch **watch, const char *url)
+{
+	return latentd_watch_open_tls(watch, url, NULL);
 }
 
 int

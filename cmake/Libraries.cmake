@@ -25,3 +25,6 @@ pkg_check_modules(AV REQUIRED IMPORTED_TARGET
 	libavcodec libavformat libavutil libswscale)
 # uthash is headers only and ships no pkg-config file.
 find_path(UTHASH_INCLUDE_DIR uthash.h REQUIRED)
+# mbedTLS 2.28 ships no pkg-config file.  nng has it in the process already.
+find_path(MBEDCRYPTO_INCLUDE_DIR mbedtls/md.h REQUIRED)
+find_library(MBEDCRYPTO_LIBRARY mbedcrypto REQUIRED)

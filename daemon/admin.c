@@ -17,6 +17,7 @@
 
 struct admin {
 	struct jobs *jobs;
+	struct auth *auth;
 	uint64_t instance;
 	uint64_t own_uid;
 	struct admin_sinks sinks;
@@ -30,14 +31,15 @@ struct asker {
 };
 
 struct admin *
-admin_create(struct jobs *jobs, uint64_t instance, uint64_t own_uid,
-    const struct admin_sinks *sinks)
+admin_create(struct jobs *jobs, struct auth *auth, uint64_t instance,
+    uint64_t own_uid, const struct admin_sinks *sinks)
 {
 	struct admin *a = calloc(1, sizeof(*a));
 
 	if (a == NULL)
 		return NULL;
 	a->jobs = jobs;
+	a->auth = auth;
 	a->instance = instance;
 	a->own_uid = own_uid;
 	a->sinks = *sinks;
@@ -68,10 +70,9 @@ is_own(const struct asker *asker, const struct job *job)
 static bool
 may_see(const struct asker *asker, const struct job *job)
 {
-	const uint64_t uid = asker->identity.uid;
-
 	return asker->is_admin || is_own(asker, job) ||
-	    (uid != PRODUCER_NO_UID && uid == job->producer->identity.uid);
+	    (producer_has_uid(&asker->identity) &&
+		asker->identity.uid == job->producer->identity.uid);
 }
 
 static bool
@@ -342,10 +343,11 @@ answer_admin(
 	return reply_done(a, 0, 0);
 }
 
-/* Every request begins with who asks. */
-static void
-identify(struct asker *asker, const struct door_peer *peer,
-    enum message_type type, const union message_any *in)
+/* Every request begins with who asks; false: that is still to be proved. */
+static bool
+identify(const struct admin *a, struct asker *asker,
+    const struct door_peer *peer, enum message_type type,
+    const union message_any *in)
 {
 	struct text name = in->cancel.producer, secret = in->cancel.secret;
 
@@ -359,7 +361,12 @@ identify(struct asker *asker, const struct door_peer *peer,
 		name = in->admin.producer;
 		secret = in->admin.secret;
 	}
-	peer_identity(peer, name, secret, &asker->identity);
+	if (auth_identify(a->auth, peer, name, secret, &asker->identity) ==
+	    AUTH_KNOWN)
+		return true;
+	if (asker->is_admin)
+		peer_identity(peer, name, secret, &asker->identity);
+	return asker->is_admin;
 }
 
 nng_msg *
@@ -369,7 +376,8 @@ admin_answer(struct admin *a, const struct door_peer *peer,
 	struct asker asker = {.is_admin = peer_is_admin(peer, a->own_uid)};
 	struct reason why;
 
-	identify(&asker, peer, type, in);
+	if (!identify(a, &asker, peer, type, in))
+		return auth_challenge(a->auth, peer);
 	if (is_stranger(a, &asker, &why))
 		return reject(&why);
 	switch ((int)type) {

@@ -2,6 +2,7 @@
 #ifndef DAEMON_ADMIN_H
 #define DAEMON_ADMIN_H
 
+#include "auth.h"
 #include "base/door.h"
 #include "job.h"
 
@@ -27,10 +28,11 @@ struct admin_sinks {
 	void *arg;
 };
 
-/* admin_create(jobs, instance, own_uid, sinks): ${own_uid} is the daemon's.
- * NULL when memory is out.  admin_destroy(a): NULL is a no-op. */
-struct admin *admin_create(struct jobs *jobs, uint64_t instance,
-    uint64_t own_uid, const struct admin_sinks *sinks);
+/* admin_create(jobs, auth, instance, own_uid, sinks): ${own_uid} is the
+ * daemon's, ${auth} stays the caller's.  NULL when memory is out.
+ * admin_destroy(a): NULL is a no-op. */
+struct admin *admin_create(struct jobs *jobs, struct auth *auth,
+    uint64_t instance, uint64_t own_uid, const struct admin_sinks *sinks);
 void admin_destroy(struct admin *a);
 
 /*
@@ -40,7 +42,8 @@ void admin_destroy(struct admin *a);
  * permitted, which the caller does, and answers when it is over.
  *
  * A producer may see all jobs of its uid (without one: its own), and cancel,
- * kick and purge its own.  The rest is for administrators (peer.h).
+ * kick and purge its own.  The rest is for administrators (peer.h), who need not
+ * prove that they are the producer that they name.
  */
 nng_msg *admin_answer(struct admin *a, const struct door_peer *peer,
     enum message_type type, const union message_any *in);

@@ -25,6 +25,8 @@ struct reading {
 	unsigned empty_line; /* of a section without keys so far; 0: none */
 	bool had[2]; /* [daemon], [queue] */
 	unsigned http_line; /* where "http" stands */
+	unsigned listen_lines[CONFIG_LISTEN_MAX + 1];
+	unsigned events_line;
 	uint64_t seen; /* keys of the present section, by index */
 	struct reason *why;
 	bool failed;
@@ -49,6 +51,10 @@ static const struct key daemon_keys[] = {
     {"log_level", config_value_log_level, false},
     {"log_format", config_value_log_format, false},
     {"sandbox", config_value_sandbox, false},
+    {"tls_certificate", config_value_tls_certificate, false},
+    {"tls_key", config_value_tls_key, false},
+    {"tls_client_ca", config_value_tls_client_ca, false},
+    {"user_connections", config_value_user_connections, false},
 };
 static const struct key queue_keys[] = {
     {"jobs", config_value_jobs, false},
@@ -61,11 +67,14 @@ static const struct key queue_keys[] = {
     {"hedge_percent", config_value_hedge_percent, false},
     {"producer_jobs", config_value_producer_jobs, false},
     {"producer_bytes", config_value_producer_bytes, false},
+    {"user_jobs", config_value_user_jobs, false},
+    {"user_bytes", config_value_user_bytes, false},
 };
 static const struct key producer_keys[] = {
     {"weight", config_value_own_weight, false},
     {"jobs", config_value_own_jobs, false},
     {"bytes", config_value_own_bytes, false},
+    {"secret_file", config_value_own_secret_file, false},
 };
 static const struct key endpoint_keys[] = {
     {"model", config_value_model, false},
@@ -156,14 +165,13 @@ begin_producer(struct reading *r, const char *name)
 			reason_set(&what, LATENTD_ERR_INVALID,
 			    "section [producer %s] appears twice", name);
 	}
-	more = c->producers_n < CONFIG_PRODUCERS_MAX
-	    ? reallocarray(c->producers, c->producers_n + 1, sizeof(*more))
-	    : NULL;
-	if (more == NULL)
+	/* All at once: moving them would leave secrets behind. */
+	if (c->producers == NULL)
+		c->producers = calloc(CONFIG_PRODUCERS_MAX, sizeof(*more));
+	more = c->producers;
+	if (more == NULL || c->producers_n == CONFIG_PRODUCERS_MAX)
 		reason_set(&what, LATENTD_ERR_INVALID, "more than %u producers",
 		    CONFIG_PRODUCERS_MAX);
-	else
-		c->producers = more;
 	if (what.err != LATENTD_OK) {
 		fail_at(r, r->line, &what);
 		return;
@@ -266,6 +274,10 @@ read_key(struct reading *r, const char *name, const char *value)
 	r->seen |= UINT64_C(1) << i;
 	if (keys[i].read == config_value_http)
 		r->http_line = r->line;
+	if (keys[i].read == config_value_listen)
+		r->listen_lines[c->listen_n] = r->line;
+	if (keys[i].read == config_value_events_listen)
+		r->events_line = r->line;
 	err = keys[i].read(c,
 	    c->endpoints_n > 0 ? &c->endpoints[c->endpoints_n - 1] : NULL,
 	    value, &what);
@@ -356,6 +368,20 @@ on_line(char *buf, int size, void *arg)
 	return r->failed ? NULL : buf;
 }
 
+/* Where to say so, if what it listens on is not guarded; 0: it is. */
+static unsigned
+check_listen(const struct reading *r, struct reason *what)
+{
+	const struct config *c = r->config;
+	size_t which;
+
+	if (config_value_listen_guard(c, &which, what) == LATENTD_OK)
+		return 0;
+	return which < c->listen_n ? r->listen_lines[which]
+	    : which == c->listen_n ? r->events_line
+				   : r->line;
+}
+
 /* What only the whole shows. */
 static void
 check_whole(struct reading *r)
@@ -383,6 +409,8 @@ check_whole(struct reading *r)
 	if (what.err == LATENTD_OK &&
 	    config_value_http_guard(c, &what) != LATENTD_OK)
 		line = r->http_line;
+	if (what.err == LATENTD_OK)
+		line = check_listen(r, &what);
 	if (what.err == LATENTD_OK) {
 		line = 0;
 		config_value_defaults(c, &what);
@@ -417,6 +445,7 @@ config_read(const char *path, struct config **config, struct reason *why)
 	r.config->drain_s = 60;
 	r.config->sandbox = true;
 	r.config->http_deadline_s = 600;
+	r.config->user_connections = CONFIG_CONNECTIONS_MAX / 4;
 	bad_line = ini_parse_stream(on_line, &r, on_key, &r);
 	if (!r.failed && (bad_line != 0 || ferror(r.file))) {
 		struct reason what;
@@ -437,6 +466,14 @@ config_read(const char *path, struct config **config, struct reason *why)
 	return LATENTD_OK;
 }
 
+static void
+wipe(struct config_file *file)
+{
+	if (file->content != NULL)
+		explicit_bzero(file->content, strlen(file->content));
+	free(file->content);
+}
+
 void
 config_destroy(struct config *c)
 {
@@ -452,6 +489,14 @@ config_destroy(struct config *c)
 	if (c->http_token != NULL)
 		explicit_bzero(c->http_token, strlen(c->http_token));
 	free(c->http_token);
+	wipe(&c->tls_certificate);
+	wipe(&c->tls_key);
+	wipe(&c->tls_client_ca);
+	for (size_t i = 0; i < c->producers_n; i++) {
+		explicit_bzero(
+		    c->producers[i].secret, sizeof(c->producers[i].secret));
+		free(c->producers[i].secret_file);
+	}
 	free(c->producers);
 	free(c->endpoints);
 	free(c);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/tls.h"
 #include "model.h"
 #include "producer.h"
 #include "reason.h"
@@ -16,6 +17,7 @@
 #define CONFIG_ENDPOINTS_MAX 256u
 #define CONFIG_PRODUCERS_MAX 256u
 #define CONFIG_PATH_BYTES 4096u
+#define CONFIG_CONNECTIONS_MAX 1024u
 
 /* How long each phase of a request may take. */
 struct config_times {
@@ -43,6 +45,12 @@ struct config_endpoint {
 	unsigned line; /* where the section begins */
 };
 
+/* A file that was read whole. */
+struct config_file {
+	char path[CONFIG_PATH_BYTES];
+	char *content; /* NULL: none */
+};
+
 /* What the configuration file says, with the defaults for what it does not. */
 struct config {
 	char path[CONFIG_PATH_BYTES]; /* where it was read */
@@ -57,7 +65,12 @@ struct config {
 	char http_token_file[CONFIG_PATH_BYTES];
 	char *http_token; /* its content; NULL: none */
 	uint64_t http_deadline_s; /* of requests that name none; 0: none */
-	bool insecure; /* http beyond loopback needs no token */
+	bool insecure; /* beyond loopback, http needs no token, tcp no TLS
+	                * and producers no secret */
+	struct config_file tls_certificate;
+	struct config_file tls_key;
+	struct config_file tls_client_ca;
+	unsigned user_connections; /* of one user, or one address */
 	unsigned drain_s;
 	bool sandbox; /* where the kernel has one */
 	/* [queue] */
@@ -70,6 +83,7 @@ struct config {
 	unsigned attempts; /* that count against a job, before it fails */
 	unsigned hedge_percent; /* extra requests for late ones; 0: none */
 	struct producer_bounds producer; /* of those without a section */
+	struct user_bounds user; /* of all producers of a uid together */
 	/* [producer NAME]; zeroes are filled in from ${producer} */
 	struct producer_rule *producers;
 	size_t producers_n;
@@ -92,11 +106,24 @@ enum latentd_err config_read(
 enum latentd_err config_may_follow(
     const struct config *config, const struct config *next, struct reason *why);
 
-/* config_destroy(config): tokens are wiped; NULL is a no-op. */
+/* config_same_tls(a, b): whether certificates and keys are the same, whatever
+ * their files are called. */
+bool config_same_tls(const struct config *a, const struct config *b);
+
+/* config_destroy(config): tokens, secrets and keys are wiped; NULL is a
+ * no-op. */
 void config_destroy(struct config *config);
 
-/* config_print(config, out): what is in force, as a configuration file; token
- * files by name only. */
+/* config_tls(config): what the tls_ files hold, NULL for what is not given;
+ * points into ${config}. */
+struct tls_pem config_tls(const struct config *config);
+
+/* config_is_beyond(url): whether others than this machine's reach what listens
+ * on that ipc://, tcp:// or tls+tcp:// URL. */
+bool config_is_beyond(const char *url);
+
+/* config_print(config, out): what is in force, as a configuration file; token,
+ * secret and key files by name only. */
 void config_print(const struct config *config, FILE *out);
 
 #endif

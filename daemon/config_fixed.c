@@ -43,6 +43,24 @@ same_sandbox(const struct config *a, const struct config *b)
 	return a->sandbox == b->sandbox;
 }
 
+static bool
+same_certificate(const struct config *a, const struct config *b)
+{
+	return strcmp(a->tls_certificate.path, b->tls_certificate.path) == 0;
+}
+
+static bool
+same_key(const struct config *a, const struct config *b)
+{
+	return strcmp(a->tls_key.path, b->tls_key.path) == 0;
+}
+
+static bool
+same_client_ca(const struct config *a, const struct config *b)
+{
+	return strcmp(a->tls_client_ca.path, b->tls_client_ca.path) == 0;
+}
+
 static const struct {
 	const char *name;
 	bool (*same)(const struct config *a, const struct config *b);
@@ -52,7 +70,26 @@ static const struct {
     {"events_listen", same_events_listen},
     {"http", same_http},
     {"sandbox", same_sandbox},
+    {"tls_certificate", same_certificate},
+    {"tls_key", same_key},
+    {"tls_client_ca", same_client_ca},
 };
+
+static bool
+same_content(const struct config_file *a, const struct config_file *b)
+{
+	return a->content == b->content ||
+	    (a->content != NULL && b->content != NULL &&
+		strcmp(a->content, b->content) == 0);
+}
+
+bool
+config_same_tls(const struct config *a, const struct config *b)
+{
+	return same_content(&a->tls_certificate, &b->tls_certificate) &&
+	    same_content(&a->tls_key, &b->tls_key) &&
+	    same_content(&a->tls_client_ca, &b->tls_client_ca);
+}
 
 enum latentd_err
 config_may_follow(

@@ -37,6 +37,13 @@ print_sandbox(const struct config *c, FILE *out)
 	fprintf(out, "# here: %s\n", what.text);
 }
 
+static void
+print_file(const char *key, const struct config_file *file, FILE *out)
+{
+	if (file->content != NULL)
+		fprintf(out, "%s = %s\n", key, file->path);
+}
+
 void
 config_print(const struct config *c, FILE *out)
 {
@@ -49,26 +56,32 @@ config_print(const struct config *c, FILE *out)
 	if (c->events != 0)
 		fprintf(out, "events_listen = %s\n", c->events_listen);
 	if (c->http[0] != '\0')
-		fprintf(out,
-		    "http = %s\ninsecure = %s\nhttp_deadline_s = %llu\n",
-		    c->http, c->insecure ? "yes" : "no",
+		fprintf(out, "http = %s\nhttp_deadline_s = %llu\n", c->http,
 		    (unsigned long long)c->http_deadline_s);
 	if (c->http_token != NULL)
 		fprintf(out, "http_token_file = %s\n", c->http_token_file);
+	fprintf(out, "insecure = %s\nuser_connections = %u\n",
+	    c->insecure ? "yes" : "no", c->user_connections);
+	print_file("tls_certificate", &c->tls_certificate, out);
+	print_file("tls_key", &c->tls_key, out);
+	print_file("tls_client_ca", &c->tls_client_ca, out);
 	fprintf(out, "drain_s = %u\n", c->drain_s);
 	print_sandbox(c, out);
 	fprintf(out,
 	    "log_level = %s\nlog_format = %s\n\n[queue]\njobs = %llu\nbytes = %llu\n"
 	    "keep_s = %llu\nbury_s = %llu\nremember_s = %llu\nage_s = %llu\n"
 	    "attempts = %u\nhedge_percent = %u\n"
-	    "producer_jobs = %llu\nproducer_bytes = %llu\n",
+	    "producer_jobs = %llu\nproducer_bytes = %llu\n"
+	    "user_jobs = %llu\nuser_bytes = %llu\n",
 	    log_level_name(c->log_level), log_format_name(c->log_format),
 	    (unsigned long long)c->jobs, (unsigned long long)c->bytes,
 	    (unsigned long long)c->keep_s, (unsigned long long)c->bury_s,
 	    (unsigned long long)c->remember_s, (unsigned long long)c->age_s,
 	    c->attempts, c->hedge_percent,
 	    (unsigned long long)c->producer.jobs_max,
-	    (unsigned long long)c->producer.bytes_max);
+	    (unsigned long long)c->producer.bytes_max,
+	    (unsigned long long)c->user.jobs_max,
+	    (unsigned long long)c->user.bytes_max);
 	for (size_t i = 0; i < c->producers_n; i++) {
 		const struct producer_rule *rule = &c->producers[i];
 
@@ -78,6 +91,8 @@ config_print(const struct config *c, FILE *out)
 		    rule->name, rule->bounds.weight,
 		    (unsigned long long)rule->bounds.jobs_max,
 		    (unsigned long long)rule->bounds.bytes_max);
+		if (rule->secret_bytes > 0)
+			fprintf(out, "secret_file = %s\n", rule->secret_file);
 	}
 	for (size_t i = 0; i < c->endpoints_n; i++)
 		print_endpoint(&c->endpoints[i], out);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config_value.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,84 +14,6 @@
 #define TOKEN_BYTES_MAX 4096
 
 static const char *const event_names[] = {"none", "state", "image"};
-
-/* Split "127.0.0.1:port", "localhost:port" or "[::1]:port". */
-static bool
-read_host(const char *address, char host[64])
-{
-	const char *port = strrchr(address, ':');
-	char *end;
-	size_t n;
-
-	if (port == NULL || !isdigit((unsigned char)port[1]) ||
-	    strtoul(port + 1, &end, 10) > 65535 || *end != '\0')
-		return false;
-	n = (size_t)(port - address);
-	if (n >= 64)
-		return false;
-	memcpy(host, address, n);
-	host[n] = '\0';
-	return true;
-}
-
-static bool
-is_loopback(const char *address)
-{
-	struct in_addr v4;
-	char host[64];
-
-	if (!read_host(address, host))
-		return false;
-	if (strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0)
-		return true;
-	return inet_pton(AF_INET, host, &v4) == 1 &&
-	    ntohl(v4.s_addr) >> 24 == 127;
-}
-
-/* An address of this machine as a number; names are not looked up. */
-static bool
-is_address(const char *address)
-{
-	struct in6_addr v6;
-	struct in_addr v4;
-	char host[64];
-	size_t n;
-
-	if (!read_host(address, host))
-		return false;
-	n = strlen(host);
-	if (host[0] == '[' && host[n - 1] == ']') {
-		host[n - 1] = '\0';
-		return inet_pton(AF_INET6, host + 1, &v6) == 1;
-	}
-	return strcmp(host, "localhost") == 0 ||
-	    inet_pton(AF_INET, host, &v4) == 1;
-}
-
-/* nng cuts longer paths off at what sockaddr_un holds. */
-static enum latentd_err
-read_socket_url(const char *key, const char *value,
-    char url[LATENTD_MAX_URL_BYTES], struct reason *why)
-{
-	enum latentd_err err =
-	    config_read_url(key, value, "ipc://", "tcp://", url, why);
-
-	if (err == LATENTD_OK && strncmp(url, "ipc://", 6) == 0 &&
-	    (url[6] != '/' || strlen(url + 6) > 100))
-		return reason_set(why, LATENTD_ERR_INVALID,
-		    "%s is \"%.200s\", "
-		    "but an ipc path must be absolute and have at most 100 "
-		    "bytes",
-		    key, value);
-	if (err == LATENTD_OK && strncmp(url, "tcp://", 6) == 0 &&
-	    !is_loopback(url + 6))
-		return reason_set(why, LATENTD_ERR_INVALID,
-		    "%s is \"%.200s\", "
-		    "but plain tcp has no protection and is allowed on "
-		    "loopback only, such as tcp://127.0.0.1:8376",
-		    key, value);
-	return err;
-}
 
 CONFIG_VALUE(log_level)
 {
@@ -113,16 +34,6 @@ CONFIG_VALUE(log_format)
 	    "log_format is \"%.200s\", but must be text or json", value);
 }
 
-CONFIG_VALUE(listen)
-{
-	(void)ep;
-	if (config->listen_n == CONFIG_LISTEN_MAX)
-		return reason_set(why, LATENTD_ERR_INVALID,
-		    "more than %u listen addresses", CONFIG_LISTEN_MAX);
-	return read_socket_url(
-	    "listen", value, config->listen[config->listen_n++], why);
-}
-
 CONFIG_VALUE(events)
 {
 	(void)ep;
@@ -138,17 +49,10 @@ CONFIG_VALUE(events)
 	    value);
 }
 
-CONFIG_VALUE(events_listen)
-{
-	(void)ep;
-	return read_socket_url(
-	    "events_listen", value, config->events_listen, why);
-}
-
 CONFIG_VALUE(http)
 {
 	(void)ep;
-	if (!is_address(value))
+	if (!config_is_address(value))
 		return reason_set(why, LATENTD_ERR_INVALID,
 		    "http is \"%.200s\", but must be a numeric address and "
 		    "port, such as 127.0.0.1:8377",
@@ -177,13 +81,20 @@ CONFIG_VALUE(insecure)
 enum latentd_err
 config_value_http_guard(const struct config *c, struct reason *why)
 {
-	if (c->http[0] == '\0' || is_loopback(c->http) ||
+	if (c->http[0] == '\0' || config_is_loopback(c->http) ||
 	    c->http_token != NULL || c->insecure)
 		return LATENTD_OK;
 	return reason_set(why, LATENTD_ERR_INVALID,
 	    "http is \"%.200s\", beyond loopback, where it needs "
 	    "http_token_file = FILE, or insecure = yes to serve everybody",
 	    c->http);
+}
+
+CONFIG_VALUE(user_connections)
+{
+	(void)ep;
+	return config_read_unsigned("user_connections", value, 1,
+	    CONFIG_CONNECTIONS_MAX, &config->user_connections, why);
 }
 
 CONFIG_VALUE(drain_s)
@@ -253,6 +164,20 @@ CONFIG_VALUE(producer_bytes)
 	    UINT64_C(1) << 44, true, &config->producer.bytes_max, why);
 }
 
+CONFIG_VALUE(user_jobs)
+{
+	(void)ep;
+	return config_read_number("user_jobs", value, 1, 10000000, false,
+	    &config->user.jobs_max, why);
+}
+
+CONFIG_VALUE(user_bytes)
+{
+	(void)ep;
+	return config_read_number("user_bytes", value, UINT64_C(1) << 20,
+	    UINT64_C(1) << 44, true, &config->user.bytes_max, why);
+}
+
 static struct producer_bounds *
 last_producer(struct config *config)
 {
@@ -316,7 +241,7 @@ CONFIG_VALUE(http_token_file)
 }
 
 /* A producer may take a quarter, so that one that never collects leaves room
- * for the others. */
+ * for the others; all producers of a user together half, for the same reason. */
 static void
 bound_producers(struct config *c)
 {
@@ -327,6 +252,10 @@ bound_producers(struct config *c)
 		all->jobs_max = (c->jobs + 3) / 4;
 	if (all->bytes_max == 0)
 		all->bytes_max = c->bytes / 4;
+	if (c->user.jobs_max == 0)
+		c->user.jobs_max = (c->jobs + 1) / 2;
+	if (c->user.bytes_max == 0)
+		c->user.bytes_max = c->bytes / 2;
 	for (size_t i = 0; i < c->producers_n; i++) {
 		struct producer_bounds *own = &c->producers[i].bounds;
 

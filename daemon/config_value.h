@@ -52,6 +52,10 @@ CONFIG_VALUE(http_deadline_s);
 CONFIG_VALUE(insecure);
 CONFIG_VALUE(drain_s);
 CONFIG_VALUE(sandbox);
+CONFIG_VALUE(tls_certificate);
+CONFIG_VALUE(tls_key);
+CONFIG_VALUE(tls_client_ca);
+CONFIG_VALUE(user_connections);
 CONFIG_VALUE(jobs);
 CONFIG_VALUE(bytes);
 CONFIG_VALUE(keep_s);
@@ -65,6 +69,9 @@ CONFIG_VALUE(producer_bytes);
 CONFIG_VALUE(own_jobs);
 CONFIG_VALUE(own_bytes);
 CONFIG_VALUE(own_weight);
+CONFIG_VALUE(own_secret_file);
+CONFIG_VALUE(user_jobs);
+CONFIG_VALUE(user_bytes);
 CONFIG_VALUE(model);
 CONFIG_VALUE(task);
 CONFIG_VALUE(url);
@@ -83,6 +90,23 @@ CONFIG_VALUE(token_file);
  * or guarded. */
 enum latentd_err config_value_http_guard(
     const struct config *config, struct reason *why);
+
+/*
+ * config_value_listen_guard(config, which, why): whether what ${config} listens
+ * on is on loopback or guarded, and its certificates can be read.  ${*which} is
+ * the index of the wrong one, listen_n for events_listen, or more than
+ * CONFIG_LISTEN_MAX for the files.
+ */
+enum latentd_err config_value_listen_guard(
+    const struct config *config, size_t *which, struct reason *why);
+
+/*
+ * config_is_address(address): "ADDRESS:PORT" with an address of this machine as
+ * a number, or localhost; names are not looked up.
+ * config_is_loopback(address): such a one that only this machine reaches.
+ */
+bool config_is_address(const char *address);
+bool config_is_loopback(const char *address);
 
 /* config_value_defaults(config, why): fill in what follows from other keys. */
 enum latentd_err config_value_defaults(

@@ -12,13 +12,13 @@
 #include "base/log.h"
 #include "intake.h"
 #include "latentd/version.h"
-#include "peer.h"
 #include "reply.h"
 
 #define BUSY_RETRY_MAX_MS 60000u
 
 struct ingress {
 	struct jobs *jobs;
+	struct auth *auth;
 	uint64_t instance;
 	uint64_t max_body_bytes;
 	struct ingress_sinks sinks;
@@ -26,14 +26,15 @@ struct ingress {
 };
 
 struct ingress *
-ingress_create(struct jobs *jobs, uint64_t instance, uint64_t max_body_bytes,
-    const struct ingress_sinks *sinks)
+ingress_create(struct jobs *jobs, struct auth *auth, uint64_t instance,
+    uint64_t max_body_bytes, const struct ingress_sinks *sinks)
 {
 	struct ingress *in = calloc(1, sizeof(*in));
 
 	if (in == NULL)
 		return NULL;
 	in->jobs = jobs;
+	in->auth = auth;
 	in->instance = instance;
 	in->max_body_bytes = max_body_bytes;
 	in->sinks = *sinks;
@@ -54,20 +55,49 @@ reject(struct door_request *request, const struct reason *why)
 }
 
 static void
-on_hello(struct ingress *in, struct door_request *request,
-    const struct message_hello *hello)
+challenge(struct ingress *in, struct door_request *request)
+{
+	const struct door_peer peer = door_peer(request);
+
+	door_reply(request, auth_challenge(in->auth, &peer));
+}
+
+static void
+welcome(struct ingress *in, struct door_request *request, struct text proof)
 {
 	struct message_welcome m = {
 	    .version = {LATENTD_VERSION, strlen(LATENTD_VERSION)},
 	    .instance = in->instance,
 	    .max_body_bytes = in->max_body_bytes,
-	    .max_wait_ms = LATENTD_MAX_WAIT_MS};
+	    .max_wait_ms = LATENTD_MAX_WAIT_MS,
+	    .proof = proof};
+
+	m.services_n = in->sinks.services(&m.services, in->sinks.arg);
+	door_reply(request, reply_create(MESSAGE_WELCOME, &m, NULL, 0));
+}
+
+static void
+on_hello(struct ingress *in, struct door_request *request,
+    const struct message_hello *hello)
+{
+	const struct door_peer peer = door_peer(request);
+	struct reason why;
+	struct text proof;
 
 	log_debug("hello from %.*s (%.*s)", (int)hello->producer.bytes,
 	    hello->producer.at, (int)hello->software.bytes,
 	    hello->software.bytes > 0 ? hello->software.at : "");
-	m.services_n = in->sinks.services(&m.services, in->sinks.arg);
-	door_reply(request, reply_create(MESSAGE_WELCOME, &m, NULL, 0));
+	switch (auth_prove(in->auth, &peer, hello, &proof, &why)) {
+	case AUTH_KNOWN:
+		welcome(in, request, proof);
+		return;
+	case AUTH_CHALLENGE:
+		challenge(in, request);
+		return;
+	case AUTH_DENIED:
+		reject(request, &why);
+		return;
+	}
 }
 
 static void
@@ -184,18 +214,29 @@ on_known_job(struct ingress *in, struct door_request *request,
 	    in, request, job, in->sinks.estimate_known(job, in->sinks.arg));
 }
 
+/* Who asks; false: answered already. */
+static bool
+identify(struct ingress *in, struct door_request *request, struct text name,
+    struct text secret, struct producer_identity *identity)
+{
+	const struct door_peer peer = door_peer(request);
+
+	if (auth_identify(in->auth, &peer, name, secret, identity) ==
+	    AUTH_KNOWN)
+		return true;
+	challenge(in, request);
+	return false;
+}
+
 /* Find or make the producer and hold it; NULL: rejected already. */
 static struct producer *
 hold_producer(struct ingress *in, struct door_request *request,
-    struct text name, struct text secret)
+    const struct producer_identity *identity)
 {
-	const struct door_peer peer = door_peer(request);
-	struct producer_identity identity;
 	struct producer *producer;
 	struct reason why;
 
-	peer_identity(&peer, name, secret, &identity);
-	producer = producers_get(&in->jobs->producers, &identity);
+	producer = producers_get(&in->jobs->producers, identity);
 	if (producer == NULL) {
 		reason_set(&why, LATENTD_ERR_MEMORY,
 		    "the daemon serves %u "
@@ -230,10 +271,13 @@ static void
 on_submit(struct ingress *in, struct door_request *request,
     const struct message_submit *s, const struct message_frame *frame)
 {
-	struct producer *producer =
-	    hold_producer(in, request, s->producer, s->secret);
+	struct producer_identity identity;
+	struct producer *producer;
 	struct job *job;
 
+	if (!identify(in, request, s->producer, s->secret, &identity))
+		return;
+	producer = hold_producer(in, request, &identity);
 	if (producer == NULL)
 		return;
 	job = jobs_by_key(producer, s->key);
@@ -252,18 +296,15 @@ on_submit(struct ingress *in, struct door_request *request,
  */
 static bool
 refuse_stranger(struct ingress *in, struct door_request *request,
-    struct text name, struct text secret)
+    const struct producer_identity *identity)
 {
-	const struct door_peer peer = door_peer(request);
-	struct producer_identity identity;
 	struct reason why;
 
-	peer_identity(&peer, name, secret, &identity);
-	if (!producers_stranger(&in->jobs->producers, &identity))
+	if (!producers_stranger(&in->jobs->producers, identity))
 		return false;
 	reason_set(&why, LATENTD_ERR_DENIED,
-	    "producer \"%.*s\" has another secret than the one given",
-	    (int)name.bytes, name.at);
+	    "producer \"%s\" has another secret than the one given",
+	    identity->name);
 	reject(request, &why);
 	return true;
 }
@@ -272,12 +313,14 @@ static void
 on_collect(struct ingress *in, struct door_request *request,
     const struct message_collect *c)
 {
+	struct producer_identity identity;
 	struct producer *producer;
 	uint64_t unknown_acks = 0;
 
-	if (refuse_stranger(in, request, c->producer, c->secret))
+	if (!identify(in, request, c->producer, c->secret, &identity) ||
+	    refuse_stranger(in, request, &identity))
 		return;
-	producer = hold_producer(in, request, c->producer, c->secret);
+	producer = hold_producer(in, request, &identity);
 	if (producer == NULL)
 		return;
 	for (size_t i = 0; i < c->acks_n; i++)
@@ -291,10 +334,15 @@ on_collect(struct ingress *in, struct door_request *request,
 static void
 on_status(struct ingress *in, struct door_request *request)
 {
+	const struct door_peer peer = door_peer(request);
 	struct message_report m = {.instance = in->instance};
-	char *json = in->sinks.report(in->sinks.arg);
+	char *json;
 
-	if (json == NULL)
+	if (!auth_may_ask(in->auth, &peer)) {
+		challenge(in, request);
+		return;
+	}
+	if ((json = in->sinks.report(in->sinks.arg)) == NULL)
 		abort();
 	door_reply(
 	    request, reply_create(MESSAGE_REPORT, &m, json, strlen(json)));

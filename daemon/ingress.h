@@ -2,6 +2,7 @@
 #ifndef DAEMON_INGRESS_H
 #define DAEMON_INGRESS_H
 
+#include "auth.h"
 #include "base/door.h"
 #include "intake.h"
 
@@ -44,9 +45,11 @@ struct ingress_sinks {
 	void *arg;
 };
 
-/* ingress_create(jobs, instance, max_body_bytes, sinks): NULL when memory is out. */
-struct ingress *ingress_create(struct jobs *jobs, uint64_t instance,
-    uint64_t max_body_bytes, const struct ingress_sinks *sinks);
+/* ingress_create(jobs, auth, instance, max_body_bytes, sinks): NULL when memory
+ * is out.  ${auth} stays the caller's. */
+struct ingress *ingress_create(struct jobs *jobs, struct auth *auth,
+    uint64_t instance, uint64_t max_body_bytes,
+    const struct ingress_sinks *sinks);
 void ingress_destroy(struct ingress *in);
 
 /* ingress_request(in, request): read one message from a producer and see that

@@ -167,6 +167,8 @@ job_create(struct jobs *jobs, struct producer *producer, struct text key,
 	RB_INSERT(job_ids, &jobs->by_id, j);
 	HASH_ADD_KEYPTR(by_key, producer->by_key, j->key, key.bytes, j);
 	producer->jobs_n++;
+	if (producer->user != NULL)
+		producer->user->jobs_n++;
 	jobs->n++;
 	count(jobs, j, 1);
 	*job = j;
@@ -246,16 +248,14 @@ job_hold(struct jobs *jobs, struct job *j, nng_msg *msg)
 {
 	assert(j->message == NULL);
 	j->message = msg;
-	jobs->input_bytes += nng_msg_len(msg);
-	j->producer->input_bytes += nng_msg_len(msg);
+	jobs_hold_input(jobs, j->producer, 0, nng_msg_len(msg));
 }
 
 void
 job_release_input(struct jobs *jobs, struct job *j)
 {
 	if (j->message != NULL) {
-		jobs->input_bytes -= nng_msg_len(j->message);
-		j->producer->input_bytes -= nng_msg_len(j->message);
+		jobs_hold_input(jobs, j->producer, nng_msg_len(j->message), 0);
 		nng_msg_free(j->message);
 	}
 	j->message = NULL;
@@ -269,6 +269,7 @@ jobs_hold_input(
 	assert(jobs->input_bytes >= before && producer->input_bytes >= before);
 	jobs->input_bytes = jobs->input_bytes - before + now;
 	producer->input_bytes = producer->input_bytes - before + now;
+	user_hold(producer->user, before, now);
 }
 
 void
@@ -279,6 +280,7 @@ jobs_hold_result(
 	    jobs->result_bytes >= before && producer->result_bytes >= before);
 	jobs->result_bytes = jobs->result_bytes - before + now;
 	producer->result_bytes = producer->result_bytes - before + now;
+	user_hold(producer->user, before, now);
 }
 
 nng_msg *
@@ -287,8 +289,7 @@ job_take_result(struct jobs *jobs, struct job *j)
 	nng_msg *result = j->result;
 
 	assert(result != NULL);
-	jobs->result_bytes -= j->result_bytes;
-	j->producer->result_bytes -= j->result_bytes;
+	jobs_hold_result(jobs, j->producer, j->result_bytes, 0);
 	j->result = NULL;
 	j->result_bytes = 0;
 	return result;
@@ -339,8 +340,7 @@ job_drop_result(struct jobs *jobs, struct job *j)
 {
 	if (j->result != NULL) {
 		nng_msg_free(j->result);
-		jobs->result_bytes -= j->result_bytes;
-		j->producer->result_bytes -= j->result_bytes;
+		jobs_hold_result(jobs, j->producer, j->result_bytes, 0);
 	}
 	free(j->file_bytes);
 	j->result = NULL;
@@ -399,8 +399,7 @@ job_gather(struct jobs *jobs, struct job *j)
 	}
 	if (j->result != NULL) {
 		j->result_bytes = nng_msg_len(j->result) - job_front_bytes(j);
-		jobs->result_bytes += j->result_bytes;
-		j->producer->result_bytes += j->result_bytes;
+		jobs_hold_result(jobs, j->producer, 0, j->result_bytes);
 	}
 	if (err != LATENTD_OK)
 		job_drop_result(jobs, j);

@@ -82,6 +82,7 @@ on_door_gone(uint32_t pipe, void *arg)
 
 	publish_gone(p->publish, pipe);
 	outbox_release(p->outbox, pipe);
+	auth_gone(p->auth, pipe);
 	cancel_owned(p, pipe);
 }
 

@@ -12,7 +12,8 @@
 #include "base/log.h"
 #include "pipeline_private.h"
 
-#define CONNECTIONS_MAX 1024u
+/* Of these, for administrators alone. */
+#define CONNECTIONS_RESERVED 16u
 #define REQUESTS_MAX 4096u
 
 /* ---- opening ---- */
@@ -110,28 +111,36 @@ open_ingress(struct pipeline *p)
 	struct admin_sinks admin = pipeline_admin;
 
 	sinks.arg = admin.arg = p;
-	p->admin = admin_create(&p->jobs, p->instance, geteuid(), &admin);
-	p->ingress =
-	    ingress_create(&p->jobs, p->instance, max_body_bytes(p), &sinks);
-	return p->ingress != NULL && p->admin != NULL;
+	p->auth =
+	    auth_create(&p->jobs.producers, p->instance, p->config->insecure);
+	p->admin =
+	    admin_create(&p->jobs, p->auth, p->instance, geteuid(), &admin);
+	p->ingress = ingress_create(
+	    &p->jobs, p->auth, p->instance, max_body_bytes(p), &sinks);
+	return p->auth != NULL && p->ingress != NULL && p->admin != NULL;
 }
 
 static enum latentd_err
 open_door(struct pipeline *p, struct reason *why)
 {
+	const struct tls_pem tls = config_tls(p->config);
 	struct door_options options = pipeline_door;
 	enum latentd_err err;
 
 	options.max_message_bytes =
 	    (size_t)max_body_bytes(p) + MESSAGE_FRONT_BYTES;
-	options.max_connections = CONNECTIONS_MAX;
+	options.max_connections = CONFIG_CONNECTIONS_MAX;
+	options.reserved_connections = CONNECTIONS_RESERVED;
+	options.max_user_connections = p->config->user_connections;
+	options.own_uid = geteuid();
 	options.max_requests = REQUESTS_MAX;
 	options.arg = p;
 	err = door_open(p->loop, &options, &p->door, why);
 	for (size_t i = 0; err == LATENTD_OK && i < p->config->listen_n; i++)
-		err = door_listen(p->door, p->config->listen[i], why);
+		err = door_listen_at(p->door, p->config->listen[i], &tls,
+		    config_is_beyond(p->config->listen[i]), why);
 	if (err == LATENTD_OK)
-		err = publish_events(p->publish, p->config->events_listen,
+		err = publish_events(p->publish, p->config->events_listen, &tls,
 		    (enum publish_events)p->config->events, why);
 	return err;
 }
@@ -170,6 +179,9 @@ pipeline_settings(struct pipeline *p)
 
 	producers_change(
 	    &p->jobs.producers, &c->producer, c->producers, c->producers_n);
+	p->jobs.producers.users.bounds = c->user;
+	auth_change(p->auth, c->insecure);
+	door_change(p->door, c->user_connections);
 	queue_change(p->queue, (size_t)c->jobs, c->bytes);
 	dispatch_change(p->dispatch, &dispatch);
 	outbox_change(p->outbox, c->keep_s * 1000);
@@ -285,6 +297,7 @@ close_stages(struct pipeline *p)
 	gateway_close(p->gateway);
 	ingress_destroy(p->ingress);
 	admin_destroy(p->admin);
+	auth_destroy(p->auth);
 	probe_close(p->probe);
 	transfers_close(p->transfers);
 	dispatch_close(p->dispatch);
@@ -338,6 +351,7 @@ pipeline_open(uv_loop_t *loop, struct config *config,
 	p->started_ns = uv_hrtime();
 	p->sinks = *sinks;
 	jobs_init(&p->jobs, pipeline_on_move, p);
+	p->jobs.producers.users.own_uid = geteuid();
 	uv_timer_init(loop, &p->close_timer);
 	p->close_timer.data = p;
 	if (getrandom(&p->instance, sizeof(p->instance), 0) !=

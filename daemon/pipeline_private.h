@@ -7,6 +7,7 @@
 #define DAEMON_PIPELINE_PRIVATE_H
 
 #include "admin.h"
+#include "auth.h"
 #include "base/door.h"
 #include "buried.h"
 #include "deadline.h"
@@ -33,6 +34,7 @@ struct pipeline {
 	uint64_t instance;
 	uint64_t started_ns;
 
+	struct auth *auth;
 	struct door *door;
 	struct gateway *gateway;
 	struct ingress *ingress;

@@ -123,6 +123,9 @@ take_over(struct pipeline *p, struct config *next, struct reason *why)
 	if (config_may_follow(old, next, why) != LATENTD_OK ||
 	    pipeline_endpoints(p, next, why) != LATENTD_OK)
 		return why->err;
+	if (!config_same_tls(old, next))
+		log_warn("the TLS files hold something else than at the start, "
+			 "which is used until the daemon is started again");
 	p->config = next;
 	pipeline_settings(p);
 	config_destroy(old);

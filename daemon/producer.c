@@ -60,14 +60,44 @@ producers_stranger(
 	return false;
 }
 
+bool
+producer_has_uid(const struct producer_identity *identity)
+{
+	return identity->uid < PRODUCER_SECRET_UID;
+}
+
+const struct producer_rule *
+producers_rule(const struct producers *ps, struct text name)
+{
+	for (size_t i = 0; i < ps->rules_n; i++) {
+		const struct producer_rule *rule = &ps->rules[i];
+
+		if (strlen(rule->name) == name.bytes &&
+		    memcmp(rule->name, name.at, name.bytes) == 0)
+			return rule;
+	}
+	return NULL;
+}
+
 static struct producer_bounds
 bounds_of(const struct producers *ps, const char *name)
 {
-	for (size_t i = 0; i < ps->rules_n; i++) {
-		if (strcmp(ps->rules[i].name, name) == 0)
-			return ps->rules[i].bounds;
-	}
-	return ps->bounds;
+	const struct producer_rule *rule =
+	    producers_rule(ps, (struct text){name, strlen(name)});
+
+	return rule != NULL ? rule->bounds : ps->bounds;
+}
+
+/* Names with a secret are bounded by themselves, the gateway is one producer;
+ * what is left shares its user's bounds. */
+static bool
+join_user(struct producers *ps, struct producer *p)
+{
+	p->user = NULL;
+	if (!producer_has_uid(&p->identity) &&
+	    p->identity.uid != PRODUCER_NO_UID)
+		return true;
+	return users_join(&ps->users, p->identity.uid, &p->user);
 }
 
 void
@@ -93,6 +123,10 @@ producers_get(struct producers *ps, const struct producer_identity *identity)
 	if ((p = calloc(1, sizeof(*p))) == NULL)
 		return NULL;
 	memcpy(&p->identity, identity, sizeof(*identity));
+	if (!join_user(ps, p)) {
+		free(p);
+		return NULL;
+	}
 	p->bounds = bounds_of(ps, identity->name);
 	TAILQ_INIT(&p->ready);
 	LIST_INIT(&p->parked);
@@ -109,6 +143,7 @@ drop_idle(struct producers *ps, struct producer *p)
 	assert(TAILQ_EMPTY(&p->ready) && TAILQ_EMPTY(&p->waiters) &&
 	    LIST_EMPTY(&p->parked));
 	HASH_DEL(ps->table, p);
+	users_leave(&ps->users, p->user);
 	explicit_bzero(p->identity.secret, sizeof(p->identity.secret));
 	free(p);
 }
@@ -132,5 +167,7 @@ producers_forget_job(struct producers *ps, struct producer *p)
 {
 	assert(p->jobs_n > 0);
 	p->jobs_n--;
+	if (p->user != NULL)
+		p->user->jobs_n--;
 	drop_idle(ps, p);
 }

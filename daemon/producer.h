@@ -11,6 +11,7 @@
 
 #include "base/tree.h"
 #include "message.h"
+#include "user.h"
 
 struct job;
 struct share;
@@ -24,11 +25,12 @@ TAILQ_HEAD(waiter_list, waiter);
 /* No peer has these: a uid has 32 bits. */
 #define PRODUCER_NO_UID UINT64_MAX
 #define PRODUCER_HTTP_UID (UINT64_MAX - 1)
+#define PRODUCER_SECRET_UID (UINT64_MAX - 2)
 
 /*
  * Who a producer is: the same peer uid (PRODUCER_NO_UID over tcp,
- * PRODUCER_HTTP_UID at the gateway), secret and
- * name.  Two connections that agree in all three are the same producer.
+ * PRODUCER_HTTP_UID at the gateway, PRODUCER_SECRET_UID where it proved that it
+ * knows its configured secret), secret as it was sent, and name.  Two connections that agree in all three are the same producer.
  * Zero-filled, so that it compares by memcmp.
  */
 struct producer_identity {
@@ -46,10 +48,13 @@ struct producer_bounds {
 	unsigned weight; /* its part of a model's pixels, 1 to 1000 */
 };
 
-/* The bounds of producers of one name. */
+/* What is configured for producers of one name. */
 struct producer_rule {
 	char name[LATENTD_MAX_NAME_BYTES + 1];
 	struct producer_bounds bounds;
+	char secret[LATENTD_MAX_SECRET_BYTES];
+	size_t secret_bytes; /* 0: none */
+	char *secret_file; /* where it was read from */
 };
 
 /* A producer exists while it has jobs or somebody holds it. */
@@ -62,6 +67,7 @@ struct producer {
 	size_t buried_n; /* FAILED ones that were delivered */
 	size_t holds_n; /* other reasons to exist */
 	struct producer_bounds bounds;
+	struct user *user; /* whose it is; NULL: without bounds */
 	uint64_t input_bytes; /* job.c's: latents held */
 	uint64_t result_bytes; /* results held */
 	uint64_t expected_bytes; /* what its active jobs may bring */
@@ -76,6 +82,7 @@ struct producers {
 	struct producer_bounds bounds; /* of those that no rule names */
 	const struct producer_rule *rules; /* not owned */
 	size_t rules_n;
+	struct users users;
 };
 
 /*
@@ -84,6 +91,13 @@ struct producers {
  */
 void producer_identity(uint64_t uid, struct text name, struct text secret,
     struct producer_identity *identity);
+
+/* producer_has_uid(identity): whether its uid is that of a user here. */
+bool producer_has_uid(const struct producer_identity *identity);
+
+/* producers_rule(ps, name): what is configured for ${name}, or NULL. */
+const struct producer_rule *producers_rule(
+    const struct producers *ps, struct text name);
 
 /* producer_is(p, identity): whether that is who ${p} is. */
 bool producer_is(

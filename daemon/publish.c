@@ -270,10 +270,11 @@ publish_flush(struct publish *p)
 /* ---- events ---- */
 
 enum latentd_err
-publish_events(struct publish *p, const char *url, enum publish_events mode,
-    struct reason *why)
+publish_events(struct publish *p, const char *url, const struct tls_pem *tls,
+    enum publish_events mode, struct reason *why)
 {
 	nng_listener listener;
+	enum latentd_err err;
 	int rv;
 
 	if (mode == EVENTS_NONE)
@@ -286,6 +287,9 @@ publish_events(struct publish *p, const char *url, enum publish_events mode,
 	if (rv == 0 && strncmp(url, "ipc://", 6) == 0)
 		rv = nng_listener_set_int(
 		    listener, NNG_OPT_IPC_PERMISSIONS, 0660);
+	if (rv == 0 && strncmp(url, "tls+tcp://", 10) == 0 &&
+	    (err = tls_listen(listener, tls, why)) != LATENTD_OK)
+		return err;
 	if (rv == 0)
 		rv = nng_listener_start(listener, 0);
 	if (rv != 0)

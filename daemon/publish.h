@@ -5,6 +5,7 @@
 #include <uv.h>
 
 #include "base/door.h"
+#include "base/tls.h"
 #include "job.h"
 
 struct publish;
@@ -25,12 +26,13 @@ struct publish *publish_open(uv_loop_t *loop, struct jobs *jobs,
 void publish_close(struct publish *p);
 
 /*
- * publish_events(p, url, mode, why): send events about jobs to subscribers of
- * ${url}, with the first finished file of a job for EVENTS_IMAGE.  A hint that
- * may get lost; never the only way to a result.  INVALID or IO.
+ * publish_events(p, url, tls, mode, why): send events about jobs to subscribers of
+ * ${url}, by ${tls} where it is tls+tcp://, with the first finished file of a job
+ * for EVENTS_IMAGE.  A hint that may get lost; never the only way to a result.
+ * INVALID or IO.
  */
 enum latentd_err publish_events(struct publish *p, const char *url,
-    enum publish_events mode, struct reason *why);
+    const struct tls_pem *tls, enum publish_events mode, struct reason *why);
 
 /* publish_event(p, job): send the event of ${job}'s new state, if wanted. */
 void publish_event(struct publish *p, const struct job *job);

@@ -60,6 +60,24 @@ queue_change(struct queue *q, size_t jobs_max, uint64_t bytes_max)
 	q->options.bytes_max = bytes_max;
 }
 
+/* The bounds of all producers of ${p}'s user together. */
+static enum queue_room
+user_room(const struct queue *q, const struct producer *p, uint64_t bytes)
+{
+	const struct user_bounds *bounds = &q->jobs->producers.users.bounds;
+	const struct user *user = p->user;
+
+	if (user == NULL || bounds->jobs_max == 0)
+		return QUEUE_ROOM;
+	if (user->jobs_n >= bounds->jobs_max)
+		return QUEUE_FULL_USER_JOBS;
+	if (user->bytes > 0 &&
+	    (user->bytes > bounds->bytes_max ||
+		bytes > bounds->bytes_max - user->bytes))
+		return QUEUE_FULL_USER_BYTES;
+	return QUEUE_ROOM;
+}
+
 enum queue_room
 queue_room(const struct queue *q, const struct producer *p, uint64_t bytes)
 {
@@ -78,7 +96,7 @@ queue_room(const struct queue *q, const struct producer *p, uint64_t bytes)
 	    (held_bytes > p->bounds.bytes_max ||
 		bytes > p->bounds.bytes_max - held_bytes))
 		return QUEUE_FULL_PRODUCER_BYTES;
-	return QUEUE_ROOM;
+	return p != NULL ? user_room(q, p, bytes) : QUEUE_ROOM;
 }
 
 const char *
@@ -87,7 +105,9 @@ queue_room_name(enum queue_room room)
 	static const char *const names[] = {[QUEUE_FULL_JOBS] = "jobs",
 	    [QUEUE_FULL_BYTES] = "bytes",
 	    [QUEUE_FULL_PRODUCER_JOBS] = "producer_jobs",
-	    [QUEUE_FULL_PRODUCER_BYTES] = "producer_bytes"};
+	    [QUEUE_FULL_PRODUCER_BYTES] = "producer_bytes",
+	    [QUEUE_FULL_USER_JOBS] = "user_jobs",
+	    [QUEUE_FULL_USER_BYTES] = "user_bytes"};
 
 	return names[room];
 }

@@ -23,6 +23,8 @@ enum queue_room {
 	QUEUE_FULL_BYTES,
 	QUEUE_FULL_PRODUCER_JOBS,
 	QUEUE_FULL_PRODUCER_BYTES,
+	QUEUE_FULL_USER_JOBS,
+	QUEUE_FULL_USER_BYTES,
 };
 
 /* queue_open(loop, jobs, options): NULL when memory is out.
@@ -36,8 +38,9 @@ void queue_change(struct queue *q, size_t jobs_max, uint64_t bytes_max);
 
 /*
  * queue_room(q, producer, bytes): whether a job of ${producer} with that many
- * bytes fits.  Results that it has not collected count as its own bytes.  NULL:
- * of some producer that has nothing here.
+ * bytes fits.  Results that it has not collected count as its own bytes, and all
+ * of a user's producers as its user's.  NULL: of some producer that has nothing
+ * here.
  * queue_room_name(room): "producer_bytes", as BUSY says it; NULL for ROOM.
  */
 enum queue_room queue_room(

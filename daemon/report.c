@@ -114,7 +114,7 @@ producers_json(const struct producers *producers)
 	const struct producer *p;
 
 	for (p = producers->table; p != NULL; p = p->hh.next) {
-		json_t *uid = p->identity.uid >= PRODUCER_HTTP_UID
+		json_t *uid = !producer_has_uid(&p->identity)
 		    ? json_null()
 		    : json_integer((json_int_t)p->identity.uid);
 

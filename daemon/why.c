@@ -41,8 +41,8 @@ head_json(const struct job *job, uint64_t now_ns)
 	    "{s:I, s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}",
 	    "id", (json_int_t)job->id, "key", job->key, "producer", who->name,
 	    "uid",
-	    who->uid >= PRODUCER_HTTP_UID ? json_null()
-					  : json_integer((json_int_t)who->uid),
+	    !producer_has_uid(who) ? json_null()
+				   : json_integer((json_int_t)who->uid),
 	    "model", job->remote.model->name, "task",
 	    task_name(job->remote.task), "output", output_name(job->output),
 	    "state", job_state_name(job->state), "age_ms",

@@ -11,6 +11,7 @@
 
 #include "latentd/version.h"
 #include "message_table.h"
+#include "proof.h"
 
 static const char *const task_names[] = {"decode", "encode"};
 static const char *const space_names[] = {"model", "vae"};
@@ -76,6 +77,9 @@ static const struct field hello_fields[] = {
     NAME(message_hello, producer, true),
     SECRET(message_hello),
     TEXT(message_hello, software, false, LATENTD_MAX_NAME_BYTES),
+    BIN(message_hello, nonce, false, PROOF_NONCE_BYTES),
+    BIN(message_hello, salt, false, PROOF_NONCE_BYTES),
+    BIN(message_hello, proof, false, PROOF_BYTES),
 };
 static const struct field welcome_fields[] = {
     TEXT(message_welcome, version, true, LATENTD_MAX_NAME_BYTES),
@@ -84,6 +88,11 @@ static const struct field welcome_fields[] = {
     U64(message_welcome, max_wait_ms, true, ANY),
     {"services", FIELD_TEXTS, true, offsetof(struct message_welcome, services),
 	offsetof(struct message_welcome, services_n), 64, NULL, 0},
+    BIN(message_welcome, proof, false, PROOF_BYTES),
+};
+static const struct field challenge_fields[] = {
+    U64(message_challenge, instance, true, ANY),
+    BIN(message_challenge, nonce, true, PROOF_NONCE_BYTES),
 };
 static const struct field submit_fields[] = {
     NAME(message_submit, producer, true),
@@ -231,6 +240,7 @@ static const struct message_shape shapes[] = {
     SHAPE(CANCELLED, cancelled_fields, false),
     SHAPE(REPORT, report_fields, false),
     SHAPE(DONE, done_fields, false),
+    SHAPE(CHALLENGE, challenge_fields, false),
     SHAPE(EVENT, event_fields, false),
 };
 

@@ -36,6 +36,7 @@ enum message_type {
 	MESSAGE_CANCELLED = 135,
 	MESSAGE_REPORT = 136,
 	MESSAGE_DONE = 137,
+	MESSAGE_CHALLENGE = 138,
 	MESSAGE_EVENT = 192,
 };
 
@@ -66,6 +67,10 @@ struct message_hello {
 	struct text producer;
 	struct text secret;
 	struct text software; /* optional: name and version, for the log */
+	/* All or none of these; protocol.md §12. */
+	struct text nonce; /* of the CHALLENGE that this answers */
+	struct text salt; /* the producer's own nonce */
+	struct text proof;
 };
 
 struct message_welcome {
@@ -75,6 +80,13 @@ struct message_welcome {
 	uint64_t max_wait_ms;
 	const struct text *services; /* "decode/sdxl", ... */
 	size_t services_n;
+	struct text proof; /* the daemon's, where the HELLO had one */
+};
+
+/* Nothing was done: the producer has to prove who it is, and ask again. */
+struct message_challenge {
+	uint64_t instance;
+	struct text nonce; /* of this connection, for one proof */
 };
 
 struct message_submit {
@@ -248,6 +260,7 @@ union message_any {
 	struct message_why why;
 	struct message_admin admin;
 	struct message_done done;
+	struct message_challenge challenge;
 	struct message_event event;
 };
 

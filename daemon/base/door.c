@@ -93,29 +93,24 @@ on_aio(void *arg)
 }
 
 static void
-read_peer(nng_pipe pipe, struct door_peer *peer)
-{
-	*peer = (struct door_peer){.pipe = (uint32_t)nng_pipe_id(pipe)};
-	peer->has_uid =
-	    nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &peer->uid) == 0;
-}
-
-static void
 on_pipe_added(struct door *d, nng_pipe pipe)
 {
 	struct connection *c = calloc(1, sizeof(*c));
-	bool full;
+	bool admitted = false;
 
 	if (c != NULL)
-		read_peer(pipe, &c->peer);
+		door_read_peer(d, pipe, c);
 	uv_mutex_lock(&d->mutex);
-	full = c == NULL || d->pipes_n >= d->options.max_connections;
-	d->pipes_n++;
-	if (!full)
+	if (c != NULL && door_admits(d, c)) {
+		admitted = true;
+		d->pipes_n++;
 		HASH_ADD(
 		    hh, d->connections, peer.pipe, sizeof(c->peer.pipe), c);
+	} else {
+		door_refuse(d, c);
+	}
 	uv_mutex_unlock(&d->mutex);
-	if (full) {
+	if (!admitted) {
 		free(c);
 		nng_pipe_close(pipe);
 	}
@@ -127,10 +122,11 @@ on_pipe_removed(struct door *d, nng_pipe pipe)
 	struct connection *c;
 
 	uv_mutex_lock(&d->mutex);
-	assert(d->pipes_n > 0);
-	d->pipes_n--;
 	c = find_connection(d, (uint32_t)nng_pipe_id(pipe));
 	if (c != NULL) {
+		assert(d->pipes_n > 0);
+		d->pipes_n--;
+		c->ended = true;
 		STAILQ_INSERT_TAIL(&d->gone, c, gone_link);
 		if (!d->closing)
 			uv_async_send(&d->wake);
@@ -288,6 +284,7 @@ door_on_wake(uv_async_t *wake)
 		STAILQ_REMOVE_HEAD(&gone, gone_link);
 		let_go(d, c);
 	}
+	door_tell_refused(d);
 }
 
 nng_msg *

@@ -14,6 +14,7 @@
 #include <nng/nng.h>
 #include <uv.h>
 
+#include "base/tls.h"
 #include "latentd/errors.h"
 #include "reason.h"
 
@@ -24,12 +25,19 @@ struct door_request;
 struct door_peer {
 	bool has_uid; /* ipc only */
 	uint64_t uid;
+	bool beyond; /* came where other machines' may come, too */
 	uint32_t pipe; /* the connection; never 0 */
 };
 
 struct door_options {
 	size_t max_message_bytes; /* longer ones close the connection */
 	unsigned max_connections; /* further ones are closed at once */
+	unsigned reserved_connections; /* of these, for root and ${own_uid}, on
+	                                * ipc, alone */
+	unsigned max_user_connections; /* of one uid or, without uids, of one
+	                                * address (IPv6: of one /64); 0: any
+	                                * number.  Not of root and ${own_uid} */
+	uint64_t own_uid; /* whom the daemon runs as */
 	unsigned max_requests; /* unanswered at the same time; beyond it the
 	                        * connection with the most loses its replies */
 	/* on_request(request, arg): answer it once, now or later. */
@@ -56,6 +64,23 @@ enum latentd_err door_open(uv_loop_t *loop, const struct door_options *options,
  */
 enum latentd_err door_listen(
     struct door *door, const char *url, struct reason *why);
+
+/*
+ * door_listen_at(door, url, tls, beyond, why):
+ * The same, also on tls+tcp:// with ${tls}, which is not used else; ${beyond}
+ * says of every peer that comes there whether it may be on another machine.
+ */
+enum latentd_err door_listen_at(struct door *door, const char *url,
+    const struct tls_pem *tls, bool beyond, struct reason *why);
+
+/* door_change(door, max_user_connections): from now on; who has more keeps
+ * them. */
+void door_change(struct door *door, unsigned max_user_connections);
+
+/* door_refused_n(door): connections closed at once so far.
+ * door_connections_n(door): those that are open. */
+uint64_t door_refused_n(struct door *door);
+unsigned door_connections_n(struct door *door);
 
 /*
  * door_close(door): close the socket and free ${door} when its last uv handle

@@ -82,37 +82,76 @@ lock_path(struct door *d, const char *path, struct reason *why)
 	return LATENTD_OK;
 }
 
+/* Pipes of that listener come from beyond this machine. */
+static enum latentd_err
+note_beyond(struct door *d, nng_listener listener, struct reason *why)
+{
+	enum latentd_err err = LATENTD_OK;
+
+	uv_mutex_lock(&d->mutex);
+	if (d->beyond_n < DOOR_LISTENERS_MAX)
+		d->beyond[d->beyond_n++] = nng_listener_id(listener);
+	else
+		err = reason_set(why, LATENTD_ERR_INVALID,
+		    "more than %u addresses to listen on", DOOR_LISTENERS_MAX);
+	uv_mutex_unlock(&d->mutex);
+	return err;
+}
+
+static enum latentd_err
+start(struct door *d, nng_listener listener, const char *url,
+    const struct tls_pem *tls, struct reason *why)
+{
+	enum latentd_err err;
+	int rv = nng_listener_set_size(
+	    listener, NNG_OPT_RECVMAXSZ, d->options.max_message_bytes);
+
+	if (rv == 0 && strncmp(url, "ipc://", 6) == 0)
+		rv = nng_listener_set_int(
+		    listener, NNG_OPT_IPC_PERMISSIONS, 0660);
+	if (rv == 0 && strncmp(url, "tls+tcp://", 10) == 0 &&
+	    (err = tls_listen(listener, tls, why)) != LATENTD_OK)
+		return err;
+	if (rv == 0)
+		rv = nng_listener_start(listener, 0);
+	if (rv == 0)
+		return LATENTD_OK;
+	return reason_set(why, LATENTD_ERR_IO, "cannot listen on \"%s\": %s",
+	    url, nng_strerror(rv));
+}
+
 enum latentd_err
-door_listen(struct door *d, const char *url, struct reason *why)
+door_listen_at(struct door *d, const char *url, const struct tls_pem *tls,
+    bool beyond, struct reason *why)
 {
 	bool ipc = strncmp(url, "ipc://", 6) == 0;
 	nng_listener listener;
 	enum latentd_err err;
 	int rv;
 
-	if (!ipc && strncmp(url, "tcp://", 6) != 0)
+	if (!ipc && strncmp(url, "tcp://", 6) != 0 &&
+	    (tls == NULL || strncmp(url, "tls+tcp://", 10) != 0))
 		return reason_set(why, LATENTD_ERR_INVALID,
 		    "cannot listen on \"%s\": must begin with ipc:// or "
-		    "tcp://",
+		    "tcp://, or with certificates with tls+tcp://",
 		    url);
 	if (ipc && (err = lock_path(d, url + 6, why)) != LATENTD_OK)
 		return err;
 	if ((rv = nng_listener_create(&listener, d->socket, url)) != 0)
 		return reason_set(why, LATENTD_ERR_INVALID,
 		    "cannot listen on \"%s\": %s", url, nng_strerror(rv));
-	rv = nng_listener_set_size(
-	    listener, NNG_OPT_RECVMAXSZ, d->options.max_message_bytes);
-	if (rv == 0 && ipc)
-		rv = nng_listener_set_int(
-		    listener, NNG_OPT_IPC_PERMISSIONS, 0660);
-	if (rv == 0)
-		rv = nng_listener_start(listener, 0);
-	if (rv != 0) {
+	err = beyond ? note_beyond(d, listener, why) : LATENTD_OK;
+	if (err == LATENTD_OK)
+		err = start(d, listener, url, tls, why);
+	if (err != LATENTD_OK)
 		nng_listener_close(listener);
-		return reason_set(why, LATENTD_ERR_IO,
-		    "cannot listen on \"%s\": %s", url, nng_strerror(rv));
-	}
-	return LATENTD_OK;
+	return err;
+}
+
+enum latentd_err
+door_listen(struct door *d, const char *url, struct reason *why)
+{
+	return door_listen_at(d, url, NULL, false, why);
 }
 
 /* ---- closing ---- */

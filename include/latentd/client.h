@@ -32,16 +32,38 @@ extern "C" {
 struct latentd_client;
 struct latentd_result;
 
+/*
+ * Files, in PEM, for daemons at tls+tcp://; all fields may be NULL for the
+ * default.  They are read when the client is opened.
+ */
+struct latentd_tls {
+	/* Who signed the daemon's certificate; required.  NULL:
+	 * $LATENTD_TLS_CA. */
+	const char *ca_file;
+	/* This side's certificate and its key, not encrypted, where the daemon
+	 * wants one.  NULL: $LATENTD_TLS_CERT and $LATENTD_TLS_KEY if set, else
+	 * none. */
+	const char *certificate_file;
+	const char *key_file;
+	/* The name that the daemon's certificate must have.  NULL:
+	 * $LATENTD_TLS_NAME if set, else the URL's host.  With a numeric
+	 * address in the URL it must be given, unless the certificate has the
+	 * address as a name. */
+	const char *server_name;
+};
+
 /* All fields may be 0 or NULL for the default. */
 struct latentd_client_options {
 	/* Where the daemon listens: "ipc:///run/latentd/latentd.sock",
-	 * "tcp://127.0.0.1:8376".  NULL: $LATENTD_URL if set, else the former. */
+	 * "tcp://127.0.0.1:8376", "tls+tcp://render1.lan:8376".  NULL: $LATENTD_URL if set, else the former. */
 	const char *url;
 	/* The producer's name, 1..LATENTD_MAX_NAME_BYTES of [A-Za-z0-9._-].
 	 * NULL: a name of its own for this client, so that no other client can
 	 * collect its results, and none of it remains after close. */
 	const char *producer;
-	/* Secret that goes with the name where peers have no uid (tcp). */
+	/* Secret that goes with the name: with the daemon's secret_file for this
+	 * producer it is proved and never sent; without one, two producers of
+	 * the same name and different secrets are different ones. */
 	const void *secret;
 	size_t secret_bytes;
 	/* How long latentd_client_open() waits for the daemon; default 5000. */
@@ -52,6 +74,11 @@ struct latentd_client_options {
 	uint64_t max_bytes;
 	/* Name and version of the application, for the daemon's log. */
 	const char *software;
+	/* The secret as the content of a file, but for a newline at its end.
+	 * NULL, with no secret either: $LATENTD_SECRET_FILE if that and
+	 * ${producer} are set, else none. */
+	const char *secret_file;
+	const struct latentd_tls *tls; /* needs to live only for the call */
 };
 
 /* One entry of the PNG text that travels with a job: UTF-8, NUL-ended. */
@@ -110,8 +137,9 @@ struct latentd_request {
  * Connect to the daemon as ${options} (NULL: all defaults) say and greet it.
  * On success ${*client} is the caller's, to be closed with
  * latentd_client_close().
- * Errors: UNREACHABLE (nobody answered within connect_timeout_ms), DENIED,
- * VERSION, INVALID (an option), MEMORY.  ${*client} is then NULL.
+ * Errors: UNREACHABLE (nobody answered within connect_timeout_ms, or TLS could
+ * not be agreed upon), DENIED (the secret), VERSION, INVALID (an option or a file
+ * that it names), MEMORY.  ${*client} is then NULL.
  * latentd_client_error(NULL) has the sentence, per thread.
  */
 enum latentd_err latentd_client_open(struct latentd_client **client,
@@ -363,9 +391,9 @@ struct latentd_event {
 };
 
 /*
- * latentd_watch_open(watch, url):
+ * latentd_watch_open(watch, url) / latentd_watch_open_tls(watch, url, tls):
  * Listen to the events of a daemon at ${url}, which its report names in
- * "events".  Connects at once; a connection that is lost later is restored by
+ * "events", for tls+tcp:// with ${tls} (NULL: all defaults).  Connects at once; a connection that is lost later is restored by
  * itself.  On success ${*watch} is the caller's, to be closed with
  * latentd_watch_close().  One thread at a time may use it.
  * Events are a hint: they get lost when they come faster than they are taken.
@@ -374,6 +402,8 @@ struct latentd_event {
  */
 enum latentd_err latentd_watch_open(
     struct latentd_watch **watch, const char *url);
+enum latentd_err latentd_watch_open_tls(struct latentd_watch **watch,
+    const char *url, const struct latentd_tls *tls);
 
 /* latentd_watch_fd(watch): a descriptor that is readable while an event may be
  * there; for poll and its like only, and valid until the close. */

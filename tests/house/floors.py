@@ -17,8 +17,8 @@ from pathlib import Path
 # The job's floor: the records that stages hand on, each may use those before
 # it.  NAME_more.c belongs to NAME, here and below.
 RECORDS = (
-    "pixels", "fate", "fitness", "limit", "hedge", "producer", "config", "peer",
-    "history", "job", "intake", "reply", "attempt", "endpoint", "order", "lane",
+    "pixels", "fate", "fitness", "limit", "hedge", "user", "producer", "config",
+    "peer", "history", "job", "intake", "reply", "auth", "attempt", "endpoint", "order", "lane",
 )
 
 # The stages, and what else stands on their floor.

@@ -194,8 +194,10 @@ as_text(const char *s)
 void
 fake_welcome(struct fake_daemon *d, struct request *req)
 {
-	struct message_welcome in = {
-	    as_text("0.1.0"), d->instance, 1 << 26, 25000, NULL, 0};
+	struct message_welcome in = {.version = as_text("0.1.0"),
+	    .instance = d->instance,
+	    .max_body_bytes = 1 << 26,
+	    .max_wait_ms = 25000};
 
 	fake_reply(req, MESSAGE_WELCOME, &in, NULL, 0);
 }

@@ -31,7 +31,7 @@ TYPES = {
     "LIST": 6, "WHY": 7, "ADMIN": 8,
     "WELCOME": 129, "ACCEPTED": 130, "BUSY": 131, "REJECTED": 132,
     "RESULT": 133, "EMPTY": 134, "CANCELLED": 135, "REPORT": 136,
-    "DONE": 137, "EVENT": 192,
+    "DONE": 137, "CHALLENGE": 138, "EVENT": 192,
 }
 NAMES = {number: name for name, number in TYPES.items()}
 

@@ -8,16 +8,18 @@
 #define OWN_UID 900u
 #define INSTANCE 77u
 
-static const struct door_peer root = {true, 0, 1};
-static const struct door_peer own = {true, OWN_UID, 1};
+static const struct door_peer root = {.has_uid = true, .uid = 0, .pipe = 1};
+static const struct door_peer own = {
+    .has_uid = true, .uid = OWN_UID, .pipe = 1};
 /* fixture_producer()'s uid. */
-static const struct door_peer user = {true, 1000, 1};
-static const struct door_peer other = {true, 1001, 1};
-static const struct door_peer remote = {false, 0, 1};
+static const struct door_peer user = {.has_uid = true, .uid = 1000, .pipe = 1};
+static const struct door_peer other = {.has_uid = true, .uid = 1001, .pipe = 1};
+static const struct door_peer remote = {.has_uid = false, .uid = 0, .pipe = 1};
 
 struct fixture {
 	struct fixture_jobs f;
 	struct admin *a;
+	struct auth *auth;
 	struct producer *p, *q;
 	bool stopping;
 	struct job *cancelled;
@@ -119,7 +121,9 @@ open_admin(void)
 
 	memset(&x, 0, sizeof(x));
 	fixture_jobs_open(&x.f);
-	x.a = admin_create(&x.f.jobs, INSTANCE, OWN_UID, &sinks);
+	x.auth = auth_create(&x.f.jobs.producers, INSTANCE, false);
+	cr_assert_not_null(x.auth);
+	x.a = admin_create(&x.f.jobs, x.auth, INSTANCE, OWN_UID, &sinks);
 	cr_assert_not_null(x.a);
 	x.p = fixture_producer(&x.f, "p");
 	x.q = fixture_producer(&x.f, "q");
@@ -136,6 +140,7 @@ close_admin(void)
 	while ((job = jobs_after(&x.f.jobs, 0)) != NULL)
 		job_destroy(&x.f.jobs, job);
 	admin_destroy(x.a);
+	auth_destroy(x.auth);
 	producers_release(&x.f.jobs.producers, x.p);
 	producers_release(&x.f.jobs.producers, x.q);
 	fixture_jobs_close(&x.f);

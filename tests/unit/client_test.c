@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 
 #include "../support/client_setup.h"
+#include "proof.h"
 
 TestSuite(client, .init = setup, .fini = teardown);
 
@@ -32,6 +33,14 @@ Test(client, open_refuses_options_that_make_no_sense)
 	    {.url = "ipc:///tmp/x", .secret_bytes = 65, .secret = data},
 	    {.url = "ipc:///tmp/x", .secret_bytes = 1},
 	    {.url = "ipc:///tmp/x", .max_jobs = 2000000},
+	    {.url = "ipc:///tmp/x",
+		.secret = data,
+		.secret_bytes = 9,
+		.secret_file = "/dev/zero"},
+	    {.url = "ipc:///tmp/x", .secret_file = "/dev/null"},
+	    {.url = "ipc:///tmp/x", .secret_file = "/dev/zero"},
+	    {.url = "ipc:///tmp/x", .secret_file = "/nonexistent/file"},
+	    {.url = "tls+tcp://127.0.0.1:1"},
 	};
 	struct latentd_client *client;
 
@@ -45,11 +54,15 @@ Test(client, open_refuses_options_that_make_no_sense)
 static void *
 deny_hello(void *arg)
 {
+	const struct text secret = {"s3cret", 6}, name = {"unit", 4};
 	struct request *req = fake_take(&daemon_, MESSAGE_HELLO);
+	uint8_t token[PROOF_BYTES];
 
 	(void)arg;
 	cr_assert(fake_text_is(req->in.hello.producer, "unit"));
-	cr_assert(fake_text_is(req->in.hello.secret, "s3cret"));
+	cr_assert(proof_token(secret, name, token));
+	cr_assert_eq(req->in.hello.secret.bytes, PROOF_BYTES);
+	cr_assert_eq(memcmp(req->in.hello.secret.at, token, PROOF_BYTES), 0);
 	cr_assert(fake_text_is(req->in.hello.software, "test/1"));
 	fake_reject(req, LATENTD_ERR_DENIED, "unit belongs to uid 0");
 	return NULL;

@@ -53,6 +53,7 @@ door_reply(struct door_request *request, nng_msg *msg)
 
 static struct fixture {
 	struct fixture_jobs f;
+	struct auth *auth;
 	struct ingress *in;
 	struct lane lane;
 	struct job_busy busy;
@@ -191,7 +192,9 @@ open_ingress(void)
 
 	memset(&x, 0, sizeof(x));
 	fixture_jobs_open(&x.f);
-	x.in = ingress_create(&x.f.jobs, INSTANCE, 1000000, &sinks);
+	x.auth = auth_create(&x.f.jobs.producers, INSTANCE, false);
+	cr_assert_not_null(x.auth);
+	x.in = ingress_create(&x.f.jobs, x.auth, INSTANCE, 1000000, &sinks);
 	x.pipe = 1;
 	cr_assert_not_null(x.in);
 }
@@ -208,6 +211,7 @@ close_ingress(void)
 	if (x.last != NULL)
 		nng_msg_free(x.last);
 	ingress_destroy(x.in);
+	auth_destroy(x.auth);
 	fixture_jobs_close(&x.f);
 }
 

@@ -46,6 +46,7 @@ static const char *const sides[] = {"both", "in", "out", NULL};
 #define N_(T, s, f, o) {MESSAGE_##T, #f, NAME, AT(s, f), 0, 64, NULL, o}
 #define T_(T, s, f, most, o) {MESSAGE_##T, #f, TEXT, AT(s, f), 0, most, NULL, o}
 #define B_(T, s, f) {MESSAGE_##T, #f, BYTES, AT(s, f), 0, 64, NULL, true}
+#define X_(T, s, f, o) {MESSAGE_##T, #f, BYTES, AT(s, f), 0, 32, NULL, o}
 #define U_(T, s, f, most, o) \
 	{MESSAGE_##T, #f, NUMBER, AT(s, f), 0, most, NULL, o}
 #define F_(T, s, f) {MESSAGE_##T, #f, FLAG, AT(s, f), 0, 0, NULL, true}
@@ -60,6 +61,8 @@ static const char *const sides[] = {"both", "in", "out", NULL};
 static const struct known all[] = {
     N_(HELLO, hello, producer, false), B_(HELLO, hello, secret),
     T_(HELLO, hello, software, 64, true),
+    X_(HELLO, hello, nonce, true), X_(HELLO, hello, salt, true),
+    X_(HELLO, hello, proof, true),
     N_(SUBMIT, submit, producer, false), B_(SUBMIT, submit, secret),
     N_(SUBMIT, submit, key, false), E_(SUBMIT, submit, task, tasks, false),
     N_(SUBMIT, submit, model, false), E_(SUBMIT, submit, space, spaces, true),
@@ -89,6 +92,9 @@ static const struct known all[] = {
     U_(WELCOME, welcome, max_body_bytes, TOP, false),
     U_(WELCOME, welcome, max_wait_ms, TOP, false),
     A_(WELCOME, welcome, services, TEXTS, 64, false),
+    X_(WELCOME, welcome, proof, true),
+    U_(CHALLENGE, challenge, instance, TOP, false),
+    X_(CHALLENGE, challenge, nonce, false),
     U_(ACCEPTED, accepted, instance, TOP, false),
     U_(ACCEPTED, accepted, id, TOP, false),
     E_(ACCEPTED, accepted, state, states, false),

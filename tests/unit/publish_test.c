@@ -378,8 +378,8 @@ open_events(enum publish_events mode)
 	open_publish();
 	cr_assert_not_null(mkdtemp(directory));
 	snprintf(url, sizeof(url), "ipc://%s/events", directory);
-	cr_assert_eq(
-	    publish_events(x.p, url, mode, &why), LATENTD_OK, "%s", why.text);
+	cr_assert_eq(publish_events(x.p, url, NULL, mode, &why), LATENTD_OK,
+	    "%s", why.text);
 	cr_assert_eq(nng_sub0_open(&sub), 0);
 	cr_assert_eq(nng_socket_set(sub, NNG_OPT_SUB_SUBSCRIBE, "", 0), 0);
 	cr_assert_eq(nng_socket_set_ms(sub, NNG_OPT_RECVTIMEO, 5), 0);
@@ -481,7 +481,7 @@ Test(publish, events_that_cannot_be_listened_for_are_an_io_error)
 	struct reason why = {0};
 
 	open_publish();
-	cr_assert_eq(publish_events(x.p, "ipc:///nonexistent/dir/events",
+	cr_assert_eq(publish_events(x.p, "ipc:///nonexistent/dir/events", NULL,
 			 EVENTS_STATE, &why),
 	    LATENTD_ERR_IO);
 	cr_assert_not_null(strstr(why.text, "/nonexistent/dir/events"));

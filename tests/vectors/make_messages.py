@@ -24,7 +24,7 @@ TYPES = {"HELLO": 1, "SUBMIT": 2, "COLLECT": 3, "CANCEL": 4, "STATUS": 5,
          "LIST": 6, "WHY": 7, "ADMIN": 8,
          "WELCOME": 129, "ACCEPTED": 130, "BUSY": 131, "REJECTED": 132,
          "RESULT": 133, "EMPTY": 134, "CANCELLED": 135, "REPORT": 136,
-         "DONE": 137, "EVENT": 192}
+         "DONE": 137, "CHALLENGE": 138, "EVENT": 192}
 TOP = 2 ** 64 - 1
 
 
@@ -67,6 +67,9 @@ def requests():
         "producer": "A-Za-z0-9._-" + "n" * 52,
         "secret": bytes(range(192, 256)),
         "software": "comfyui-latentd 0.1 (caf\u00e9)"})
+    yield row("HELLO", "with a proof", {
+        "producer": "p", "nonce": bytes(range(32)),
+        "salt": bytes(range(32, 64)), "proof": bytes(range(224, 256))})
     submit = {"producer": "render-box", "key": "job-1", "task": "decode",
               "model": "sdxl"}
     latent = {"dtype": "float16", "shape": [1, 4, 128, 128]}
@@ -139,6 +142,11 @@ def replies():
         "version": "0.1.0", "instance": 1, "max_body_bytes": 2 ** 20,
         "max_wait_ms": 1000,
         "services": [f"decode/model-{i}" for i in range(16)]})
+    yield row("WELCOME", "with the daemon's proof", {
+        "version": "0.1.0", "instance": 1, "max_body_bytes": 2 ** 20,
+        "max_wait_ms": 1000, "services": [], "proof": bytes(range(32))})
+    yield row("CHALLENGE", "a nonce", {
+        "instance": TOP, "nonce": bytes(range(64, 96))})
     for state in ("queued", "active", "done", "failed", "cancelled",
                   "expired"):
         yield row("ACCEPTED", f"a job that is {state}", {
@@ -250,7 +258,7 @@ def refused():
                   preamble(1, 0, version=2))
     yield refusal("version 0", "version", "0",
                   preamble(1, 0, version=0))
-    for kind in (0, 9, 128, 138, 191, 193, 255):
+    for kind in (0, 9, 128, 139, 191, 193, 255):
         yield refusal(f"type {kind}", "protocol", str(kind),
                       preamble(kind, 1) + b"\x80")
     yield refusal("a header beyond the limit", "too_large", "16385",
@@ -293,6 +301,9 @@ def refused():
 def refused_values():
     submit = {"producer": "p", "key": "k", "task": "decode", "model": "sdxl"}
     collect = {"producer": "p"}
+    for field in ("nonce", "salt", "proof"):
+        yield refusal(f"HELLO with a {field} of 33 bytes", "invalid", field,
+                      frame("HELLO", pack(collect | {field: bytes(33)})))
     for field, value in (
             ("producer", ""), ("producer", "a b"), ("producer", "n" * 65),
             ("producer", b"p"), ("producer", "caf\u00e9"),
