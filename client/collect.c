@@ -20,6 +20,15 @@ show_interest(struct latentd_client *c)
 		c->collect_why.err = LATENTD_OK;
 }
 
+/* Why no result comes; OK: one may. */
+static const struct reason *
+refusal(const struct latentd_client *c)
+{
+	/* Once open, only who has to prove who it is is without a welcome. */
+	return !c->welcome && c->hello_why.err != LATENTD_OK ? &c->hello_why
+							     : &c->collect_why;
+}
+
 static enum latentd_err
 wait_ready(struct latentd_client *c, int timeout_ms, struct reason *why)
 {
@@ -29,8 +38,8 @@ wait_ready(struct latentd_client *c, int timeout_ms, struct reason *why)
 	for (;;) {
 		if (c->ready_n > 0)
 			return LATENTD_OK;
-		if (c->collect_why.err != LATENTD_OK) {
-			*why = c->collect_why;
+		if (refusal(c)->err != LATENTD_OK) {
+			*why = *refusal(c);
 			return why->err;
 		}
 		if (c->anonymous && c->jobs.n == c->jobs.hidden_n)
@@ -74,8 +83,8 @@ wait_own(struct latentd_client *c, const struct job_waiter *waiter,
 	for (;;) {
 		if (waiter->result != NULL)
 			return LATENTD_OK;
-		if (c->collect_why.err != LATENTD_OK) {
-			*why = c->collect_why;
+		if (refusal(c)->err != LATENTD_OK) {
+			*why = *refusal(c);
 			return why->err;
 		}
 		if (!in_time)

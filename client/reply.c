@@ -54,7 +54,6 @@ hello_refused(struct latentd_client *c, const struct reason *why)
 	if (c->secret_bytes == 0 || c->instance == 0)
 		return;
 	c->welcome = false;
-	c->collect_why = *why;
 	c->hello_wanted = true;
 	timer_hold(&c->hello_timer, RETRY_MS);
 	question_refused(c, why);
@@ -70,7 +69,7 @@ take_welcome(struct latentd_client *c, const struct message_welcome *in)
 		pthread_cond_broadcast(&c->changed);
 		return;
 	}
-	c->hello_why.err = c->collect_why.err = LATENTD_OK;
+	c->hello_why.err = LATENTD_OK;
 	see_instance(c, in->instance);
 	c->welcome = true;
 	c->max_body_bytes = in->max_body_bytes;

@@ -14,6 +14,7 @@
 
 #include "deliver.h"
 #include "due.h"
+#include "identity.h"
 #include "result.h"
 #include "session.h"
 #include "tensor.h"
@@ -234,7 +235,7 @@ build(const struct latentd_client *c, const struct latentd_request *q,
 {
 	const struct message_submit in = {
 	    .producer = as_text(c->producer),
-	    .secret = {c->secret, c->secret_bytes},
+	    .secret = identity_token(c),
 	    .key = as_text(key),
 	    .task = q->task,
 	    .model = as_text(q->model),

@@ -264,6 +264,17 @@ books(FILE *out, const struct metrics *m, const struct metrics_input *in)
 }
 
 static void
+connections(FILE *out, const struct metrics_input *in)
+{
+	number(out, "connections", "gauge", "Connections of producers now.",
+	    in->connections_n);
+	number(out, "connections_refused_total", "counter",
+	    "Connections that were closed at once.", in->refused_n);
+	number(out, "proofs_denied_total", "counter",
+	    "Wrong proofs of who a producer is.", in->denied_n);
+}
+
+static void
 producer_bytes(FILE *out, const struct metrics *m, const char *name,
     const char *help, bool in)
 {
@@ -375,6 +386,7 @@ metrics_text(const struct metrics *m, const struct metrics_input *in)
 	fprintf(
 	    out, "latentd_config_last_reload_successful %d\n", in->reloaded);
 	books(out, m, in);
+	connections(out, in);
 	producers(out, m);
 	endpoints(out, in);
 	for (int p = 0; p < TIME_COUNT; p++)

@@ -32,6 +32,9 @@ struct metrics_input {
 	uint64_t jobs_max;
 	uint64_t bytes_max;
 	bool reloaded; /* the last new configuration was taken over */
+	unsigned connections_n; /* open */
+	uint64_t refused_n; /* connections, so far */
+	uint64_t denied_n; /* proofs, so far */
 	size_t endpoints_n;
 	const struct endpoint *(*endpoint)(size_t i, void *arg);
 	void *arg;

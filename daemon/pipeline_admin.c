@@ -186,6 +186,9 @@ pipeline_on_metrics(void *arg)
 	    .jobs_max = p->config->jobs,
 	    .bytes_max = p->config->bytes,
 	    .reloaded = reloads_last(p->reloads)->err == LATENTD_OK,
+	    .connections_n = door_connections_n(p->door),
+	    .refused_n = door_refused_n(p->door),
+	    .denied_n = auth_denied_n(p->auth),
 	    .endpoints_n = dispatch_endpoints_n(p->dispatch),
 	    .endpoint = on_endpoint,
 	    .arg = p};

@@ -447,7 +447,7 @@ def test_who_may_not_connect_is_told_the_group(short_tmp, hidden):
 
 def test_a_url_of_another_kind_is_wrong_usage(latentctl):
     done = latentctl(None, "status", "--url", "http://127.0.0.1", check=2)
-    assert "ipc:///PATH or tcp://HOST:PORT" in error_of(done)
+    assert "ipc:///PATH, tcp://HOST:PORT" in error_of(done)
 
 
 # ---- status ----

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+import certificates
 import processes
 
 README = (processes.SOURCE_DIR / "README.md").read_text()
@@ -58,6 +59,9 @@ def test_the_sample_configuration_is_right_and_names_every_key(short_tmp):
     whole = re.sub(r"^# (\w+ = |\[endpoint|\[producer)", r"\1", text, flags=re.M)
     whole = re.sub(r"^(http_)?token_file = .*", rf"\1token_file = {token}",
                    whole, flags=re.M)
+    made = certificates.make(short_tmp / "tls")
+    for key, file in {**made.daemon, "secret_file": made.secret_file}.items():
+        whole = re.sub(rf"^{key} = .*", f"{key} = {file}", whole, flags=re.M)
     assert whole.count("\n[endpoint") == text.count("[endpoint ")
     path.write_text(whole)
     check(path)

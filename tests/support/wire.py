@@ -11,6 +11,7 @@ no library would.
         result = producer.take("k1")
 """
 
+import hmac
 import itertools
 import os
 import re
@@ -103,8 +104,9 @@ def new_key():
 _keys = itertools.count(1)
 
 
-def dial(url):
-    """A connected stream socket to ipc:///PATH or tcp://HOST:PORT."""
+def dial(url, context=None):
+    """A connected stream socket to ipc:///PATH, tcp://HOST:PORT or, by an
+    ssl.SSLContext, tls+tcp://HOST:PORT."""
     if url.startswith("ipc://"):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # Python's time-out makes connect() fail when the backlog is full;
@@ -120,10 +122,11 @@ def dial(url):
             raise
         sock.settimeout(PATIENCE_S)
         return sock
-    host, port = re.fullmatch(r"tcp://([\d.]+):(\d+)", url).groups()
+    host, port = re.fullmatch(
+        r"(?:tls\+)?tcp://([\d.]+):(\d+)", url).groups()
     sock = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+    return context.wrap_socket(sock) if context else sock
 
 
 def greeting(protocol):
@@ -131,14 +134,20 @@ def greeting(protocol):
     return b"\0SP\0" + struct.pack(">HH", protocol, 0)
 
 
+def mac(secret, label, data):
+    """HMAC-SHA256 of what protocol.md §12 says."""
+    return hmac.digest(
+        secret.encode(), label.ljust(16, b"\0") + data, "sha256")
+
+
 class Connection:
     """One SP connection.  nng's ipc puts a 1 before each length."""
 
-    def __init__(self, url, protocol=REQ):
+    def __init__(self, url, protocol=REQ, context=None):
         self.ipc = url.startswith("ipc://")
         self.request_id = 0
         self.early = {}
-        self.sock = dial(url)
+        self.sock = dial(url, context)
         try:
             self.sock.sendall(greeting(protocol))
             self.greeted = self.read(8)
@@ -217,14 +226,15 @@ class Connection:
 class Producer:
     """An identity with one connection, which reconnect() replaces."""
 
-    def __init__(self, url, name="p", secret=None):
+    def __init__(self, url, name="p", secret=None, context=None):
         self.url = url
+        self.context = context
         self.identity = {"producer": name}
         if secret is not None:
             self.identity["secret"] = secret
         self.acks = []
         self.ahead = []
-        self.connection = Connection(url)
+        self.connection = Connection(url, context=context)
 
     def encode(self, kind, fields=None, body=b""):
         return message(kind, {**self.identity, **(fields or {})}, body)
@@ -240,6 +250,29 @@ class Producer:
 
     def hello(self):
         return self.ask("HELLO").expect("WELCOME")
+
+    def proof(self, secret):
+        """A HELLO that answers this connection's CHALLENGE (§12)."""
+        asked = self.ask("HELLO").expect("CHALLENGE")
+        name = self.identity["producer"].encode()
+        salt = os.urandom(32)
+        self.proved = (
+            struct.pack("<Q", asked["instance"]) + asked["nonce"] + salt
+            + name
+        )
+        return self.encode("HELLO", {
+            "nonce": asked["nonce"], "salt": salt,
+            "proof": mac(secret, b"latentd producer", self.proved),
+        })
+
+    def try_prove(self, secret):
+        """Show that the secret is known; whatever the answer is."""
+        return self.connection.ask(self.proof(secret))
+
+    def prove(self, secret):
+        """The same, and the daemon knows it, too."""
+        reply = self.try_prove(secret).expect("WELCOME")
+        assert reply["proof"] == mac(secret, b"latentd daemon", self.proved)
 
     def try_submit(self, key, body, metadata=b"", **fields):
         """SUBMIT; whatever the answer is."""
@@ -297,7 +330,7 @@ class Producer:
         self.connection.close()
         self.acks = []
         self.ahead = []
-        self.connection = Connection(self.url)
+        self.connection = Connection(self.url, context=self.context)
 
     def close(self):
         self.connection.close()

@@ -16,6 +16,18 @@ static const char nonces[3][PROOF_NONCE_BYTES + 1] = {
     "0123456789abcdef0123456789abcdef", "ABCDEF0123456789ABCDEF0123456789",
     "fedcba9876543210fedcba9876543210"};
 
+/* The next request of that type, which must not show the secret itself. */
+static struct request *
+take(enum message_type type)
+{
+	struct request *req = fake_take(&daemon_, type);
+
+	cr_assert_null(memmem(nng_msg_body(req->msg), nng_msg_len(req->msg),
+			   SECRET, strlen(SECRET)),
+	    "%s has it", message_type_name(type));
+	return req;
+}
+
 static void
 challenge(struct request *req, int i)
 {
@@ -63,11 +75,11 @@ welcome(struct request *req, int i, bool right)
 static void *
 daemon_with_secret(void *arg)
 {
-	struct request *req = fake_take(&daemon_, MESSAGE_HELLO);
+	struct request *req = take(MESSAGE_HELLO);
 
 	cr_assert_eq(req->in.hello.proof.bytes, 0);
 	challenge(req, 0);
-	welcome(fake_take(&daemon_, MESSAGE_HELLO), 0, *(bool *)arg);
+	welcome(take(MESSAGE_HELLO), 0, *(bool *)arg);
 	return NULL;
 }
 
@@ -118,7 +130,7 @@ static void *
 ask_for_proof(void *arg)
 {
 	(void)arg;
-	challenge(fake_take(&daemon_, MESSAGE_HELLO), 0);
+	challenge(take(MESSAGE_HELLO), 0);
 	return NULL;
 }
 
@@ -148,21 +160,20 @@ Test(client_proof, what_a_challenge_met_is_sent_again_after_the_proof)
 	submit(client, "new");
 	latentd_client_fd(client);
 	cr_assert_eq(latentd_cancel(client, ticket), LATENTD_OK);
-	submit_req = fake_take(&daemon_, MESSAGE_SUBMIT);
-	collect_req = fake_take(&daemon_, MESSAGE_COLLECT);
-	cancel_req = fake_take(&daemon_, MESSAGE_CANCEL);
+	submit_req = take(MESSAGE_SUBMIT);
+	collect_req = take(MESSAGE_COLLECT);
+	cancel_req = take(MESSAGE_CANCEL);
 	challenge(submit_req, 1);
 	challenge(collect_req, 1);
 	challenge(cancel_req, 1);
-	welcome(fake_take(&daemon_, MESSAGE_HELLO), 1, true);
-	submit_req = fake_take(&daemon_, MESSAGE_SUBMIT);
+	welcome(take(MESSAGE_HELLO), 1, true);
+	submit_req = take(MESSAGE_SUBMIT);
 	cr_assert(fake_text_is(submit_req->in.submit.key, "new"));
 	fake_accept(&daemon_, submit_req, 5);
-	cancel_req = fake_take(&daemon_, MESSAGE_CANCEL);
+	cancel_req = take(MESSAGE_CANCEL);
 	cr_assert(fake_text_is(cancel_req->in.cancel.key, "old"));
 	fake_reject(cancel_req, LATENTD_ERR_ENDED, "too late");
-	fake_result(
-	    &daemon_, fake_take(&daemon_, MESSAGE_COLLECT), "old", 1, "K");
+	fake_result(&daemon_, take(MESSAGE_COLLECT), "old", 1, "K");
 	result = collect(client);
 	cr_assert_eq(latentd_result_ticket(result), ticket);
 	latentd_result_free(result);
@@ -176,14 +187,13 @@ Test(client_proof, acknowledgements_that_a_challenge_met_are_not_lost)
 
 	submit_accepted(client, "k");
 	latentd_client_fd(client);
-	fake_result(
-	    &daemon_, fake_take(&daemon_, MESSAGE_COLLECT), "k", 41, "K");
+	fake_result(&daemon_, take(MESSAGE_COLLECT), "k", 41, "K");
 	latentd_result_free(collect(client));
-	req = fake_take(&daemon_, MESSAGE_COLLECT);
+	req = take(MESSAGE_COLLECT);
 	cr_assert_eq(req->in.collect.acks_n, 1);
 	challenge(req, 1);
-	welcome(fake_take(&daemon_, MESSAGE_HELLO), 1, true);
-	req = fake_take(&daemon_, MESSAGE_COLLECT);
+	welcome(take(MESSAGE_HELLO), 1, true);
+	req = take(MESSAGE_COLLECT);
 	cr_assert_eq(req->in.collect.acks_n, 1);
 	cr_assert_eq(req->in.collect.acks[0], 41);
 	fake_empty(&daemon_, req, 0);
@@ -197,10 +207,9 @@ Test(client_proof, a_question_that_a_challenge_met_is_asked_again)
 	struct status_call call = {.client = client};
 
 	cr_assert_eq(pthread_create(&call.thread, NULL, call_status, &call), 0);
-	challenge(fake_take(&daemon_, MESSAGE_STATUS), 2);
-	welcome(fake_take(&daemon_, MESSAGE_HELLO), 2, true);
-	fake_reply(
-	    fake_take(&daemon_, MESSAGE_STATUS), MESSAGE_REPORT, &in, "{}", 2);
+	challenge(take(MESSAGE_STATUS), 2);
+	welcome(take(MESSAGE_HELLO), 2, true);
+	fake_reply(take(MESSAGE_STATUS), MESSAGE_REPORT, &in, "{}", 2);
 	pthread_join(call.thread, NULL);
 	cr_assert_eq(call.err, LATENTD_OK);
 	free(call.json);
@@ -218,8 +227,8 @@ Test(client_proof, a_new_connection_proves_before_it_asks)
 	cr_assert_eq(req->frame.type, MESSAGE_HELLO);
 	cr_assert_eq(req->in.hello.proof.bytes, 0);
 	challenge(req, 1);
-	welcome(fake_take(&daemon_, MESSAGE_HELLO), 1, true);
-	req = fake_take(&daemon_, MESSAGE_SUBMIT);
+	welcome(take(MESSAGE_HELLO), 1, true);
+	req = take(MESSAGE_SUBMIT);
 	cr_assert(fake_text_is(req->in.submit.key, "k"));
 	fake_accept(&daemon_, req, 1);
 	latentd_client_close(client);
@@ -232,15 +241,60 @@ Test(client_proof, a_secret_that_is_wrong_now_is_told_and_tried_again)
 
 	submit_accepted(client, "k");
 	fake_reopen(&daemon_, 7);
-	fake_reject(fake_take(&daemon_, MESSAGE_HELLO), LATENTD_ERR_DENIED,
-	    "another secret");
+	fake_reject(take(MESSAGE_HELLO), LATENTD_ERR_DENIED, "another secret");
 	while (latentd_collect(client, 0, &result) != LATENTD_ERR_DENIED)
 		cr_assert_null(result);
 	cr_assert_str_eq(latentd_client_error(client), "another secret");
-	challenge(fake_take(&daemon_, MESSAGE_HELLO), 1);
-	welcome(fake_take(&daemon_, MESSAGE_HELLO), 1, true);
-	fake_result(
-	    &daemon_, fake_take(&daemon_, MESSAGE_COLLECT), "k", 1, "K");
+	challenge(take(MESSAGE_HELLO), 1);
+	welcome(take(MESSAGE_HELLO), 1, true);
+	fake_result(&daemon_, take(MESSAGE_COLLECT), "k", 1, "K");
 	latentd_result_free(collect(client));
+	latentd_client_close(client);
+}
+
+static void *
+list_jobs(void *arg)
+{
+	struct status_call *call = arg;
+
+	call->err = latentd_jobs(call->client, NULL, PATIENCE_MS, &call->json);
+	return NULL;
+}
+
+static void *
+ask_why(void *arg)
+{
+	struct status_call *call = arg;
+
+	call->err =
+	    latentd_why(call->client, 1, NULL, PATIENCE_MS, &call->json);
+	return NULL;
+}
+
+static void *
+kick(void *arg)
+{
+	struct status_call *call = arg;
+
+	call->err = latentd_kick(call->client, 1, PATIENCE_MS);
+	return NULL;
+}
+
+Test(client_proof, no_question_shows_the_secret)
+{
+	static void *(*const calls[])(void *) = {list_jobs, ask_why, kick};
+	static const enum message_type types[] = {
+	    MESSAGE_LIST, MESSAGE_WHY, MESSAGE_ADMIN};
+	struct latentd_client *client = open_proved();
+
+	for (size_t i = 0; i < 3; i++) {
+		struct status_call call = {.client = client};
+
+		cr_assert_eq(
+		    pthread_create(&call.thread, NULL, calls[i], &call), 0);
+		fake_reject(take(types[i]), LATENTD_ERR_DENIED, "no");
+		pthread_join(call.thread, NULL);
+		cr_assert_eq(call.err, LATENTD_ERR_DENIED);
+	}
 	latentd_client_close(client);
 }
