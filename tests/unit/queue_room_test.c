@@ -360,3 +360,40 @@ Test(queue_room, the_advice_to_try_again_is_the_pace_of_jobs_that_end)
 	cr_assert_eq(queue_retry_after_ms(x.q), 50);
 	close_queue(&x);
 }
+
+Test(queue_room, a_users_producers_are_bounded_together)
+{
+	struct fixture x;
+	struct producer *stranger;
+	struct job *job;
+
+	open_queue(&x);
+	stranger = producers_get(&x.f.jobs.producers,
+	    &(struct producer_identity){.uid = 1001, .name = "p"});
+	producers_hold(stranger);
+	x.f.jobs.producers.users.bounds = (struct user_bounds){2, 1000};
+	job = make(&x, x.p, 400, 0);
+	cr_assert(queue_push(x.q, job));
+	/* Nothing is too large for whoever has nothing here. */
+	cr_assert_eq(queue_room(x.q, stranger, 900000), QUEUE_ROOM);
+	cr_assert_eq(queue_room(x.q, x.other, 600), QUEUE_ROOM);
+	cr_assert_eq(queue_room(x.q, x.other, 601), QUEUE_FULL_USER_BYTES);
+	cr_assert_str_eq(queue_room_name(QUEUE_FULL_USER_BYTES), "user_bytes");
+	push(&x, x.other, 0);
+	cr_assert_eq(queue_room(x.q, x.p, 1), QUEUE_FULL_USER_JOBS);
+	cr_assert_eq(queue_room(x.q, x.other, 1), QUEUE_FULL_USER_JOBS);
+	cr_assert_str_eq(queue_room_name(QUEUE_FULL_USER_JOBS), "user_jobs");
+	cr_assert_eq(queue_room(x.q, stranger, 1), QUEUE_ROOM);
+	cr_assert_eq(queue_room(x.q, NULL, 1), QUEUE_ROOM);
+	/* A result counts in the place of its latent, until it is gone. */
+	finish(&x, pop(&x));
+	cr_assert_eq(x.p->user->bytes, 3);
+	queue_remove(x.q, jobs_after(&x.f.jobs, job->id));
+	job_destroy(&x.f.jobs, job);
+	cr_assert_eq(x.p->user->bytes, 0);
+	cr_assert_eq(x.p->user->jobs_n, 1);
+	cr_assert_eq(queue_room(x.q, x.p, 1), QUEUE_ROOM);
+	job_destroy(&x.f.jobs, jobs_after(&x.f.jobs, 0));
+	producers_release(&x.f.jobs.producers, stranger);
+	close_queue(&x);
+}
