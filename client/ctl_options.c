@@ -109,22 +109,31 @@ parse_order_option(struct ctl *ctl, enum option_id id, const char *value)
 	}
 }
 
-/* Which files TLS needs; liblatentd reads them. */
+/* Which daemon, and who asks; liblatentd reads the files. */
 static bool
-take_tls_option(struct latentd_tls *tls, enum option_id id, const char *value)
+take_daemon_option(struct ctl *ctl, enum option_id id, const char *value)
 {
 	switch ((int)id) {
+	case OPT_URL:
+		ctl->url = value;
+		return true;
+	case OPT_PRODUCER:
+		ctl->producer = value;
+		return true;
+	case OPT_SECRET_FILE:
+		ctl->secret_file = value;
+		return true;
 	case OPT_TLS_CA:
-		tls->ca_file = value;
+		ctl->tls.ca_file = value;
 		return true;
 	case OPT_TLS_CERT:
-		tls->certificate_file = value;
+		ctl->tls.certificate_file = value;
 		return true;
 	case OPT_TLS_KEY:
-		tls->key_file = value;
+		ctl->tls.key_file = value;
 		return true;
 	default:
-		tls->server_name = value;
+		ctl->tls.server_name = value;
 		return true;
 	}
 }
@@ -157,14 +166,13 @@ take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
 {
 	switch (id) {
 	case OPT_URL:
-		ctl->url = value;
-		return true;
 	case OPT_PRODUCER:
-		ctl->producer = value;
-		return true;
 	case OPT_SECRET_FILE:
-		ctl->secret_file = value;
-		return true;
+	case OPT_TLS_CA:
+	case OPT_TLS_CERT:
+	case OPT_TLS_KEY:
+	case OPT_TLS_NAME:
+		return take_daemon_option(ctl, id, value);
 	case OPT_TIMEOUT:
 		return ctl_parse_seconds("timeout", value, &ctl->timeout_ms);
 	case OPT_WAIT:
@@ -198,11 +206,6 @@ take_option(struct ctl *ctl, enum option_id id, const char *value, int command)
 	case OPT_CANCEL_ON_DISCONNECT:
 	case OPT_BUSY_TIMEOUT:
 		return parse_order_option(ctl, id, value);
-	case OPT_TLS_CA:
-	case OPT_TLS_CERT:
-	case OPT_TLS_KEY:
-	case OPT_TLS_NAME:
-		return take_tls_option(&ctl->tls, id, value);
 	case OPT_QUIET:
 	case OPT_FORCE:
 	case OPT_ALL:

@@ -7,8 +7,9 @@
 
 /*
  * session_open(client, tls, why):
- * Dial ${client}->url in the background, with ${tls} (NULL: all defaults).  Fails with INVALID (the URL) or
- * MEMORY; session_close() is due in either case.
+ * Dial ${client}->url in the background, with ${tls} (NULL: all defaults).  Fails
+ * with INVALID (the URL, or a file) or MEMORY; session_close() is due in either
+ * case.
  */
 enum latentd_err session_open(struct latentd_client *client,
     const struct latentd_tls *tls, struct reason *why);

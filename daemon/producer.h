@@ -30,8 +30,9 @@ TAILQ_HEAD(waiter_list, waiter);
 /*
  * Who a producer is: the same peer uid (PRODUCER_NO_UID over tcp,
  * PRODUCER_HTTP_UID at the gateway, PRODUCER_SECRET_UID where it proved that it
- * knows its configured secret), secret as it was sent, and name.  Two connections that agree in all three are the same producer.
- * Zero-filled, so that it compares by memcmp.
+ * knows its configured secret), secret as it was sent, and name.  Two
+ * connections that agree in all three are the same producer.  Zero-filled, so
+ * that it compares by memcmp.
  */
 struct producer_identity {
 	uint64_t uid;

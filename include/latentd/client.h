@@ -55,7 +55,8 @@ struct latentd_tls {
 /* All fields may be 0 or NULL for the default. */
 struct latentd_client_options {
 	/* Where the daemon listens: "ipc:///run/latentd/latentd.sock",
-	 * "tcp://127.0.0.1:8376", "tls+tcp://render1.lan:8376".  NULL: $LATENTD_URL if set, else the former. */
+	 * "tcp://127.0.0.1:8376", "tls+tcp://render1.lan:8376".  NULL:
+	 * $LATENTD_URL if set, else the first. */
 	const char *url;
 	/* The producer's name, 1..LATENTD_MAX_NAME_BYTES of [A-Za-z0-9._-].
 	 * NULL: a name of its own for this client, so that no other client can
@@ -393,9 +394,10 @@ struct latentd_event {
 /*
  * latentd_watch_open(watch, url) / latentd_watch_open_tls(watch, url, tls):
  * Listen to the events of a daemon at ${url}, which its report names in
- * "events", for tls+tcp:// with ${tls} (NULL: all defaults).  Connects at once; a connection that is lost later is restored by
- * itself.  On success ${*watch} is the caller's, to be closed with
- * latentd_watch_close().  One thread at a time may use it.
+ * "events", for tls+tcp:// with ${tls} (NULL: all defaults).  Connects at once;
+ * a connection that is lost later is restored by itself.  On success ${*watch} is
+ * the caller's, to be closed with latentd_watch_close().  One thread at a time
+ * may use it.
  * Events are a hint: they get lost when they come faster than they are taken.
  * Errors: UNREACHABLE, INVALID (the URL), MEMORY; ${*watch} is then NULL and
  * latentd_client_error(NULL) has the sentence.
