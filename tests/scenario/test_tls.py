@@ -447,3 +447,45 @@ def test_older_tls_is_refused(start, made):
         stderr=subprocess.STDOUT, timeout=60, check=False)
     assert done.returncode != 0
     assert b"Cipher is (NONE)" in done.stdout or b"alert" in done.stdout
+
+
+def test_a_changed_secret_counts_from_the_reload_on(
+    start, far, made, others, latentctl, short_tmp
+):
+    secret = short_tmp / "secret"
+    shutil.copy(made.secret_file, secret)
+    daemon = start({f"producer {PRODUCER}": {"secret_file": secret}})
+    before = far(daemon)
+    before.prove(made.secret)
+    decode(before, "k1")
+    shutil.copy(others.secret_file, secret)
+    latentctl(daemon, "reload", check=0)
+    before.ask("COLLECT").expect("CHALLENGE")
+    assert before.try_prove(made.secret).type == "REJECTED"
+    before.prove(others.secret)
+    decode(before, "k2")
+    # Neither an open one nor other certificates are taken over.
+    secret.chmod(0o644)
+    refused = latentctl(daemon, "reload")
+    assert refused.returncode == 1 and b"open to everybody" in refused.stderr
+    secret.chmod(0o600)
+    config = daemon.config.read_text()
+    daemon.config.write_text(config.replace(
+        str(made / "ca.crt"), str(others / "ca.crt")))
+    refused = latentctl(daemon, "reload")
+    assert refused.returncode == 1 and b"tls_client_ca" in refused.stderr
+    decode(before, "k3")
+
+
+def test_renewed_certificates_are_named_as_needing_a_restart(
+    start, far, made, short_tmp, latentctl
+):
+    own = short_tmp / "own.crt"
+    shutil.copy(made / "daemon.crt", own)
+    daemon = start(tls_certificate=own)
+    own.write_text(own.read_text() + "\n# renewed\n")
+    latentctl(daemon, "reload", check=0)
+    daemon.wait_line("TLS files hold something else")
+    producer = far(daemon)
+    producer.prove(made.secret)
+    decode(producer)
