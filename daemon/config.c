@@ -466,14 +466,6 @@ config_read(const char *path, struct config **config, struct reason *why)
 	return LATENTD_OK;
 }
 
-static void
-wipe(struct config_file *file)
-{
-	if (file->content != NULL)
-		explicit_bzero(file->content, strlen(file->content));
-	free(file->content);
-}
-
 void
 config_destroy(struct config *c)
 {
@@ -489,14 +481,7 @@ config_destroy(struct config *c)
 	if (c->http_token != NULL)
 		explicit_bzero(c->http_token, strlen(c->http_token));
 	free(c->http_token);
-	wipe(&c->tls_certificate);
-	wipe(&c->tls_key);
-	wipe(&c->tls_client_ca);
-	for (size_t i = 0; i < c->producers_n; i++) {
-		explicit_bzero(
-		    c->producers[i].secret, sizeof(c->producers[i].secret));
-		free(c->producers[i].secret_file);
-	}
+	config_value_wipe(c);
 	free(c->producers);
 	free(c->endpoints);
 	free(c);

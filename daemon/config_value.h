@@ -108,6 +108,9 @@ enum latentd_err config_value_listen_guard(
 bool config_is_address(const char *address);
 bool config_is_loopback(const char *address);
 
+/* config_value_wipe(config): forget certificates, keys and secrets. */
+void config_value_wipe(struct config *config);
+
 /* config_value_defaults(config, why): fill in what follows from other keys. */
 enum latentd_err config_value_defaults(
     struct config *config, struct reason *why);

@@ -252,6 +252,28 @@ CONFIG_VALUE(own_secret_file)
 	return err;
 }
 
+static void
+wipe(struct config_file *file)
+{
+	if (file->content != NULL)
+		explicit_bzero(file->content, strlen(file->content));
+	free(file->content);
+}
+
+void
+config_value_wipe(struct config *c)
+{
+	wipe(&c->tls_certificate);
+	wipe(&c->tls_key);
+	wipe(&c->tls_client_ca);
+	for (size_t i = 0; i < c->producers_n; i++) {
+		struct producer_rule *rule = &c->producers[i];
+
+		explicit_bzero(rule->secret, sizeof(rule->secret));
+		free(rule->secret_file);
+	}
+}
+
 /* ---- the whole ---- */
 
 static enum latentd_err
