@@ -28,3 +28,4 @@ find_path(UTHASH_INCLUDE_DIR uthash.h REQUIRED)
 # mbedTLS 2.28 ships no pkg-config file.  nng has it in the process already.
 find_path(MBEDCRYPTO_INCLUDE_DIR mbedtls/md.h REQUIRED)
 find_library(MBEDCRYPTO_LIBRARY mbedcrypto REQUIRED)
+find_library(MBEDX509_LIBRARY mbedx509 REQUIRED)

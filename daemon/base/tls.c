@@ -51,17 +51,6 @@ free_config:
 }
 
 enum latentd_err
-tls_check(const struct tls_pem *pem, struct reason *why)
-{
-	nng_tls_config *config;
-	enum latentd_err err = create(pem, &config, why);
-
-	if (err == LATENTD_OK)
-		nng_tls_config_free(config);
-	return err;
-}
-
-enum latentd_err
 tls_listen(nng_listener listener, const struct tls_pem *pem, struct reason *why)
 {
 	nng_tls_config *config;

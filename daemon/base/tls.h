@@ -17,7 +17,8 @@ struct tls_pem {
 	                        * producers need none */
 };
 
-/* tls_check(pem, why): whether nng can read them; INVALID says which not. */
+/* tls_check(pem, why): whether they can be read and belong together; INVALID says
+ * what not.  Any thread, and nng is not touched. */
 enum latentd_err tls_check(const struct tls_pem *pem, struct reason *why);
 
 /*

@@ -352,7 +352,7 @@ def test_a_dozen_at_once_are_served_while_others_break_off(start, far, made):
 
 
 def test_what_is_not_protected_is_refused_before_it_listens(
-    short_tmp, start_fake, made
+    short_tmp, start_fake, made, others
 ):
     fake = start_fake()
     daemon = made.daemon
@@ -367,6 +367,8 @@ def test_what_is_not_protected_is_refused_before_it_listens(
         ({**daemon, "tls_key": daemon["tls_certificate"]}, b"tls_key"),
         ({**daemon, "tls_certificate": "/etc/passwd"}, b"tls_certificate"),
         ({**daemon, "tls_client_ca": "/etc/passwd"}, b"tls_client_ca"),
+        ({**daemon, "tls_key": others.daemon["tls_key"]},
+         b"do not belong together"),
     ]
     shutil.copy(daemon["tls_key"], short_tmp / "open.key")
     os.chmod(short_tmp / "open.key", 0o644)

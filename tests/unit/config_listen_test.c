@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where producers may connect, with which files, and what is refused. */
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -95,6 +96,28 @@ Test(config_listen, tls_needs_its_files_and_beyond_loopback_a_client_ca)
 	accept(text_of("tls+tcp://[::1]:1", 0, 1, 0));
 	accept(text_of("tls+tcp://0.0.0.0:1", 0, 1, 0));
 	accept(text_of("tls+tcp://0.0.0.0:1\ninsecure = yes", 0, 1, -1));
+}
+
+static size_t
+threads_n(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	size_t n = 0;
+
+	cr_assert_not_null(dir);
+	while (readdir(dir) != NULL)
+		n++;
+	closedir(dir);
+	return n;
+}
+
+/* nng's would take signals, and escape what is done to this one later. */
+Test(config_listen, reading_certificates_starts_no_thread)
+{
+	size_t before_n = threads_n();
+
+	accept(text_of("tls+tcp://0.0.0.0:1", 0, 1, 0));
+	cr_assert_eq(threads_n(), before_n);
 }
 
 Test(config_listen, plain_tcp_is_for_loopback_or_insecure)
