@@ -66,6 +66,9 @@ unreachable_say(const char *url, struct reason *why)
 	const char *path = url + strlen(IPC);
 	struct stat st;
 
+	if (strncmp(url, "tls+", strlen("tls+")) == 0)
+		hint = "is latentd running, do both sides trust each other's "
+		       "certificates, and is its name the URL's?";
 	if (strncmp(url, IPC, strlen(IPC)) != 0)
 		return reason_set(why, LATENTD_ERR_UNREACHABLE,
 		    "no daemon answers at %.300s; %s", url, hint);
