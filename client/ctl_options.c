@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <build_version.h>
+
 #include "ctl_help.h"
 #include "ctl_parse.h"
 #include "ctl_table.h"
@@ -267,7 +269,7 @@ print_help(const char *help)
 static int
 print_version(void)
 {
-	puts("latentctl " LATENTD_VERSION);
+	puts("latentctl " BUILD_VERSION);
 	return CTL_DONE;
 }
 

@@ -12,13 +12,13 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include <build_version.h>
 #include <curl/curl.h>
 #include <uv.h>
 
 #include "base/log.h"
 #include "config.h"
 #include "confine.h"
-#include "latentd/version.h"
 #include "nearest.h"
 #include "pipeline.h"
 
@@ -129,7 +129,7 @@ read_arguments(int argc, char **argv, struct arguments *a)
 			if (!read_log(c, optarg, a))
 				return EXIT_USAGE;
 		} else if (c == 'v') {
-			printf("latentd %s\n", LATENTD_VERSION);
+			puts("latentd " BUILD_VERSION);
 			return EXIT_SUCCESS;
 		} else if (c == 'h') {
 			fputs(help, stdout);

@@ -11,10 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <build_version.h>
 #include <uv.h>
 
 #include "base/log.h"
-#include "latentd/version.h"
 #include "options.h"
 #include "server.h"
 #include "video.h"
@@ -133,7 +133,7 @@ main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	}
 	if (options.version) {
-		puts("latentd-endpoint " LATENTD_VERSION);
+		puts("latentd-endpoint " BUILD_VERSION);
 		return EXIT_SUCCESS;
 	}
 	log_open(&(const struct log_options){.program = "latentd-endpoint",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """latentd-endpoint as a service: slots, cache, token, limits, stopping."""
 
+import re
 import signal
 import socket
 import threading
@@ -179,7 +180,7 @@ def test_version_is_the_projects():
     header = (processes.SOURCE_DIR / "include/latentd/version.h").read_text()
     done = call("--version")
     assert done.returncode == 0
-    version = done.stdout.decode().split()[-1]
+    version = re.match(r"latentd-endpoint ([0-9.]+)", done.stdout.decode())[1]
     assert f'"{version}"' in header
 
 

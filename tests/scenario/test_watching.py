@@ -385,7 +385,7 @@ def test_help_and_version():
     assert (code, err) == (0, "") and "--config FILE" in out
     code, out, err = run_latentd("--version")
     assert (code, err) == (0, "")
-    assert re.fullmatch(r"latentd \d+\.\d+\.\d+\n", out)
+    assert re.fullmatch(r"latentd \d+\.\d+\.\d+([~+]\S+)?\n", out)
 
 
 @pytest.mark.parametrize("args, said", [
