@@ -100,7 +100,7 @@ check_lengths() {
 }
 
 check_shell() {
-	files '*.sh' dev .ci/run | xargs -r shellcheck
+	files '*.sh' '*.bash' dev .ci/run | xargs -r shellcheck
 }
 
 # The words are names, or misspelt on purpose in tests of misspelt input.
