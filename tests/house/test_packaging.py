@@ -6,6 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 SOURCE_DIR = Path(os.environ["LATENTD_SOURCE_DIR"])
 DEBIAN = SOURCE_DIR / "debian"
 
@@ -80,3 +82,28 @@ def test_the_library_is_version_0_for_the_linker():
     done = subprocess.run(["objdump", "-p", library], check=True,
                           stdout=subprocess.PIPE, text=True)
     assert re.search(r"SONAME\s+liblatentd\.so\.0\n", done.stdout)
+
+
+@pytest.mark.parametrize("given, libdir", [
+    ("lib/some-linux-gnu", "/opt/latentd/lib/some-linux-gnu"),
+    ("/somewhere/lib", "/somewhere/lib"),
+])
+def test_the_pkg_config_file_leads_to_the_library(given, libdir, tmp_path):
+    subprocess.run(
+        ["cmake", "-G", "Ninja", "-S", SOURCE_DIR, "-B", tmp_path,
+         "-DCMAKE_INSTALL_PREFIX=/opt/latentd", "-DLATENTD_EXTRAS=OFF",
+         f"-DCMAKE_INSTALL_LIBDIR={given}"],
+        check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def told(*arguments):
+        return subprocess.run(
+            ["pkg-config", *arguments, "latentd"], check=True,
+            stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PKG_CONFIG_PATH": str(tmp_path / "client")},
+        ).stdout.split()
+
+    assert told("--modversion") == [version()]
+    assert told("--cflags") == ["-I/opt/latentd/include"]
+    assert told("--libs") == [f"-L{libdir}", "-llatentd"]
+    # Whoever links the shared library must not need what is behind it.
+    assert {"-lnng", "-ljansson"} <= set(told("--static", "--libs"))

@@ -16,12 +16,12 @@ unshare --mount --propagation private --pid --fork --kill-child --net \
 	root=$1 dir=$2
 	shift 2
 	mount -t tmpfs tmpfs "$root"
-	mkdir "$root"/{upper,work,root,dir}
+	mkdir "$root"/{upper,work,merged,dir}
 	mount --bind "$dir" "$root/dir"
-	mount -t overlay overlay "$root/root" \
+	mount -t overlay overlay "$root/merged" \
 		-o "lowerdir=/,upperdir=$root/upper,workdir=$root/work"
-	mount --move "$root/dir" "$root/root/mnt"
-	root=$root/root
+	mount --move "$root/dir" "$root/merged/mnt"
+	root=$root/merged
 	mount -t proc proc "$root/proc" || mount --rbind /proc "$root/proc"
 	mount --rbind /dev "$root/dev"
 	mount -t tmpfs tmpfs "$root/run"

@@ -10,7 +10,8 @@ DEV = processes.SOURCE_DIR / "dev"
 
 def test_help_names_every_command():
     done = processes.run(DEV, "help", check=0)
-    for command in (b"deps", b"build", b"demo", b"test", b"lint"):
+    for command in (b"deps", b"build", b"demo", b"test", b"package",
+                    b"lint"):
         assert b"\n  " + command in done.stdout
     assert processes.run(DEV, check=0).stdout == done.stdout
 
@@ -20,6 +21,9 @@ def test_help_names_every_command():
     (["build", "fast"], b'no preset "fast"'),
     (["deps", "everything"], b'no group "everything"'),
     (["demo", "now"], b"demo takes no arguments"),
+    (["package", "--chek"], b'no option "--chek"'),
+    (["package", "--check", "now"], b'"now" is too much'),
+    (["package", "--test", "sid"], b'no suite "sid"'),
     (["test", "--repeat"], b"--repeat needs a number"),
     (["test", "--repeat", "0"], b"--repeat needs a number"),
     (["test", "--repeat", "x"], b"--repeat needs a number"),
