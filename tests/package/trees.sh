@@ -75,7 +75,7 @@ try_suite() {
 		tail -n 50 "$work/log" >&2
 		die "the packages cannot be built in $suite"
 	}
-	tail -n 2 "$work/log"
+	grep -e '^reproducible' -e '^lintian' "$work/log"
 	cp -a "$work/build/latentd/build/package" "$work/install/packages"
 	tests/package/newer.sh "$work/install/packages" "$work/install/newer"
 	cp tests/package/exercise.sh "$work/install/"
