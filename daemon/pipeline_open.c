@@ -176,10 +176,15 @@ pipeline_settings(struct pipeline *p)
 {
 	const struct config *c = p->config;
 	const struct dispatch_options dispatch = dispatch_options_of(c);
+	struct producer *producer;
 
 	producers_change(
 	    &p->jobs.producers, &c->producer, c->producers, c->producers_n);
 	p->jobs.producers.users.bounds = c->user;
+	/* There may be room for their results now. */
+	for (producer = p->jobs.producers.table; producer != NULL;
+	     producer = producer->hh.next)
+		queue_unpark(p->queue, producer);
 	auth_change(p->auth, c->insecure);
 	door_change(p->door, c->user_connections);
 	queue_change(p->queue, (size_t)c->jobs, c->bytes);

@@ -58,7 +58,7 @@ make_base() {
 }
 
 # For the example that is linked with the static library, too.
-SUGGESTED="gcc libc6-dev pkg-config libnng-dev libjansson-dev"
+SUGGESTED="gcc libc6-dev pkg-config libnng-dev libjansson-dev libmbedtls-dev"
 
 try_suite() {
 	local suite=$1 msgpack=libmsgpack-c-dev

@@ -304,3 +304,30 @@ def test_reload_as_json(start_fake, start_daemon, latentctl):
     done = latentctl(daemon, "reload", "--json", check=1)
     said = json.loads(done.stdout)
     assert said["reloaded"] is False and "none" in said["message"]
+
+
+def test_more_room_for_results_lets_jobs_go_on(
+    start_fake, start_daemon, connect, latentctl
+):
+    """Jobs whose results had no room within the old bound."""
+    z, bound = latent(height=64, width=64), 4 << 20
+    fake = start_fake()
+    daemon = start_daemon({
+        **fake.section(parallel=2),
+        "queue": {"producer_bytes": bound, "producer_jobs": 20},
+    })
+    producer = connect(daemon)
+    for i in range(10):
+        submit(producer, f"k{i}", z)
+    # 786,432 bytes each: five fit.
+    processes.wait_until(
+        lambda: json.loads(wire.report(daemon.url))["jobs"]["done_total"] == 5,
+        "the bound is full")
+    wait_why(producer, "k9", "until its producer collects results")
+    daemon.configure({"queue": {"producer_bytes": 4 * bound}})
+    reload(daemon, latentctl)
+    processes.wait_until(
+        lambda: json.loads(wire.report(daemon.url))["jobs"]["done_total"] == 10,
+        "all are done")
+    assert len(producer.take_all(10)) == 10
+    producer.thank()
