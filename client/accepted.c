@@ -61,6 +61,23 @@ latentd_wait_accepted(struct latentd_client *c, uint64_t ticket, int timeout_ms)
 }
 
 enum latentd_err
+latentd_job_id(struct latentd_client *c, uint64_t ticket, uint64_t *id)
+{
+	enum latentd_err err = LATENTD_OK;
+	const struct job *job;
+
+	pthread_mutex_lock(&c->mutex);
+	job = jobs_find_ticket(&c->jobs, ticket);
+	if (job == NULL)
+		err = reason_set(client_reason(), LATENTD_ERR_NOT_FOUND,
+		    "ticket %ju is not pending", (uintmax_t)ticket);
+	else
+		*id = job->id;
+	pthread_mutex_unlock(&c->mutex);
+	return err;
+}
+
+enum latentd_err
 latentd_job_estimate(struct latentd_client *c, uint64_t ticket,
     uint64_t *position, uint64_t *estimated_wait_ms)
 {

@@ -308,7 +308,7 @@ abandon(struct latentd_client *c)
 		deliver_drop(c, r);
 	TAILQ_FOREACH(r, &c->held, entry)
 	{
-		if (r->tagged)
+		if (r->tagged && !r->acked)
 			ack_add(c, r->tag, r->instance);
 	}
 	HASH_ITER(by_ticket, c->jobs.tickets, job, next)

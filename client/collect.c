@@ -16,8 +16,10 @@ static void
 show_interest(struct latentd_client *c)
 {
 	c->collecting = true;
-	if (!c->collect_timer.armed)
-		c->collect_why.err = LATENTD_OK;
+	if (c->collect_timer.armed)
+		return;
+	c->collect_why.err = LATENTD_OK;
+	deliver_signal(c);
 }
 
 /* Why no result comes; OK: one may. */
@@ -40,6 +42,8 @@ wait_ready(struct latentd_client *c, int timeout_ms, struct reason *why)
 			return LATENTD_OK;
 		if (refusal(c)->err != LATENTD_OK) {
 			*why = *refusal(c);
+			c->collect_told = true;
+			deliver_signal(c);
 			return why->err;
 		}
 		if (c->anonymous && c->jobs.n == c->jobs.hidden_n)

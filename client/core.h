@@ -162,6 +162,8 @@ struct latentd_client {
 	bool hungry; /* latentd_collect() found nothing; one may poll now */
 	size_t runners; /* threads waiting in latentd_run() */
 	struct reason collect_why; /* why COLLECT is refused; OK: it is not */
+	bool collect_told; /* latentd_collect() has returned that */
+	bool signalled; /* fd is readable */
 	struct result_list ready;
 	size_t ready_n;
 	size_t ready_own_n; /* of these: with a ticket */

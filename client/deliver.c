@@ -15,35 +15,43 @@
 #include "result.h"
 #include "session.h"
 
+void
+deliver_signal(struct latentd_client *c)
+{
+	bool refused = c->collect_why.err != LATENTD_OK && !c->collect_told;
+	bool wanted = c->ready_n > 0 || refused;
+	uint64_t value = 1;
+	ssize_t n;
+
+	if (wanted == c->signalled)
+		return;
+	c->signalled = wanted;
+	if (wanted)
+		n = write(c->fd, &value, sizeof(value));
+	else
+		n = read(c->fd, &value, sizeof(value));
+	assert(n == (ssize_t)sizeof(value));
+}
+
 static void
 ready_insert(struct latentd_client *c, struct latentd_result *r)
 {
-	static const uint64_t one = 1;
-	ssize_t n;
-
 	TAILQ_INSERT_TAIL(&c->ready, r, entry);
 	c->ready_bytes += r->body_bytes;
 	c->ready_own_n += r->ticket != 0;
 	c->hungry = false;
-	if (c->ready_n++ > 0)
-		return;
-	n = write(c->fd, &one, sizeof(one));
-	assert(n == (ssize_t)sizeof(one));
+	c->ready_n++;
+	deliver_signal(c);
 }
 
 static void
 ready_remove(struct latentd_client *c, struct latentd_result *r)
 {
-	uint64_t value;
-	ssize_t n;
-
 	TAILQ_REMOVE(&c->ready, r, entry);
 	c->ready_bytes -= r->body_bytes;
 	c->ready_own_n -= r->ticket != 0;
-	if (--c->ready_n > 0)
-		return;
-	n = read(c->fd, &value, sizeof(value));
-	assert(n == (ssize_t)sizeof(value));
+	c->ready_n--;
+	deliver_signal(c);
 }
 
 /* The application owns ${r} from here on. */
@@ -176,7 +184,7 @@ latentd_result_free(struct latentd_result *r)
 	c = r->client;
 	pthread_mutex_lock(&c->mutex);
 	TAILQ_REMOVE(&c->held, r, entry);
-	if (c->closing) {
+	if (c->closing || r->acked) {
 		result_destroy(r);
 	} else {
 		give_back(c, r);
@@ -184,4 +192,20 @@ latentd_result_free(struct latentd_result *r)
 	}
 	pthread_mutex_unlock(&c->mutex);
 	client_unref(c);
+}
+
+void
+latentd_result_ack(struct latentd_result *r)
+{
+	struct latentd_client *c = r->client;
+
+	pthread_mutex_lock(&c->mutex);
+	if (!c->closing && !r->acked) {
+		r->acked = true;
+		if (r->tagged)
+			ack_add(c, r->tag, r->instance);
+		seen_put(&c->seen, r->key, r->kicks, SEEN_FREED);
+		session_pump(c);
+	}
+	pthread_mutex_unlock(&c->mutex);
 }

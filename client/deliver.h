@@ -21,6 +21,10 @@ void deliver_failed(struct latentd_client *client, struct job *job,
     enum latentd_err err, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* deliver_signal(client): make the descriptor say whether there is something
+ * to collect; after a change of what that depends on. */
+void deliver_signal(struct latentd_client *client);
+
 /* deliver_take(client, result): hand a ready ${result} (NULL: the next) to the
  * application, which owns it then. NULL when none is ready. */
 struct latentd_result *deliver_take(

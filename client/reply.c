@@ -200,6 +200,8 @@ refused(struct latentd_client *c, struct channel *ch, const struct reason *why)
 		break;
 	case MESSAGE_COLLECT:
 		c->collect_why = *why;
+		c->collect_told = false;
+		deliver_signal(c);
 		timer_hold(&c->collect_timer, RETRY_MS);
 		break;
 	case MESSAGE_CANCEL:
@@ -451,6 +453,7 @@ reply_take(struct latentd_client *c, struct channel *ch, nng_msg *msg)
 	if (ch->request == MESSAGE_COLLECT && !is_challenge(msg)) {
 		ack_confirm(c, ch->acked_to);
 		c->collect_why.err = LATENTD_OK;
+		deliver_signal(c);
 	}
 	if (message_frame(nng_msg_body(msg), nng_msg_len(msg), &frame, &why) !=
 		LATENTD_OK ||

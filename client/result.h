@@ -23,6 +23,7 @@ struct latentd_result {
 	size_t parts_n;
 	uint64_t ticket;
 	bool tagged; /* the daemon waits for an acknowledgement */
+	bool acked; /* already, and kept for what it holds */
 	uint64_t tag;
 	uint64_t instance;
 	uint64_t id;

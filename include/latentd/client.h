@@ -172,7 +172,8 @@ const char *latentd_client_producer(const struct latentd_client *client);
 /*
  * latentd_client_fd(client):
  * A descriptor that is readable while latentd_collect() would give a result
- * at once.  For poll, select, epoll and event loops only: do not read, write
+ * at once, and when the daemon refuses to deliver, until latentd_collect() has
+ * said so.  For poll, select, epoll and event loops only: do not read, write
  * or close it.  Valid until latentd_client_close().
  * Results are fetched ahead, a few at a time, once this, latentd_collect() or
  * latentd_run() was called: a client that only submits takes none.
@@ -223,6 +224,15 @@ enum latentd_err latentd_wait_accepted(
  */
 enum latentd_err latentd_job_estimate(struct latentd_client *client,
     uint64_t ticket, uint64_t *position, uint64_t *estimated_wait_ms);
+
+/*
+ * latentd_job_id(client, ticket, id):
+ * The daemon's number of the pending job of ${ticket}, as in its log and for
+ * latentd_why(); ${*id} is 0 while the daemon has not accepted it.  Asks nobody.
+ * Errors: NOT_FOUND for a ticket that is not pending; ${*id} is then unchanged.
+ */
+enum latentd_err latentd_job_id(
+    struct latentd_client *client, uint64_t ticket, uint64_t *id);
 
 /*
  * latentd_collect(client, timeout_ms, result):
@@ -433,6 +443,14 @@ void latentd_watch_close(struct latentd_watch *watch);
  * producer name.
  */
 void latentd_result_free(struct latentd_result *result);
+
+/*
+ * latentd_result_ack(result):
+ * Acknowledge ${result} as freeing it would, and keep what it holds: for when
+ * that is safe and still looked at.  Nothing happens the second time and after
+ * latentd_client_close().
+ */
+void latentd_result_ack(struct latentd_result *result);
 
 /* The ticket of latentd_submit(), or 0 for a job of an earlier client. */
 uint64_t latentd_result_ticket(const struct latentd_result *result);
