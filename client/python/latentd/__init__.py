@@ -15,7 +15,9 @@ torch, Pillow, tqdm and IPython are used where they are there.
 from ._client import Client, connect, default_url
 from ._job import Job, Progress
 from ._models import MODELS, Model
+from ._remote import RemoteError, remote_decode, remote_encode
 from ._result import Result
+from ._version import __version__
 from .errors import (
     Busy,
     ClientClosed,
@@ -35,8 +37,6 @@ from .errors import (
     ShapeError,
     UnfinishedJobsWarning,
 )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Busy",
@@ -58,10 +58,14 @@ __all__ = [
     "ModelError",
     "NotFound",
     "Progress",
+    "RemoteError",
     "Result",
     "ResultTimeout",
     "ShapeError",
     "UnfinishedJobsWarning",
+    "__version__",
     "connect",
     "default_url",
+    "remote_decode",
+    "remote_encode",
 ]

@@ -9,6 +9,7 @@ import os
 import secrets
 import sys
 import weakref
+from dataclasses import dataclass
 from types import TracebackType
 from typing import (
     Any,
@@ -29,6 +30,7 @@ from ._core import Core, milliseconds
 from ._job import Job
 from ._library import (
     DTYPES,
+    MAX_NDIM,
     OUTPUTS,
     PRIORITIES,
     SPACES,
@@ -38,7 +40,7 @@ from ._library import (
     Request,
 )
 from ._result import Result
-from .errors import ClientClosed, InvalidError
+from .errors import ClientClosed, InvalidError, ShapeError
 
 Latent = Any
 Picture = Any
@@ -69,6 +71,57 @@ def _span(what: str, seconds: Optional[float]) -> int:
         raise InvalidError(
             f"{what} is {seconds} s; more than 0 and at most a week is allowed")
     return max(int(seconds * 1000), 1)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What decode() and encode() have in common."""
+
+    key: Optional[str] = None
+    priority: str = "normal"
+    deadline: Optional[float] = None
+    refuse_late: bool = False
+    accept_timeout: Optional[float] = None
+    cancel_on_disconnect: bool = False
+    block: bool = True
+    timeout: Optional[float] = None
+
+    def fill(self, request: Request) -> None:
+        """Raises InvalidError for a value that is not allowed."""
+        request.priority = _choice("priority", self.priority, PRIORITIES)
+        request.deadline_ms = _span("deadline", self.deadline)
+        request.accept_timeout_ms = _span("accept_timeout",
+                                          self.accept_timeout)
+        request.refuse_late = self.refuse_late
+        request.cancel_on_disconnect = self.cancel_on_disconnect
+
+
+_DEFAULTS = _Options()
+
+
+def _request(task: str, model: str, payload: _tensors.Payload,
+             shape: Tuple[int, ...], output: Optional[str],
+             space: Optional[str]) -> Request:
+    if len(shape) > MAX_NDIM:
+        raise ShapeError(f"shape {list(shape)} has {len(shape)} dimensions; "
+                         f"at most {MAX_NDIM} are allowed")
+    request = Request(
+        task=TASKS[task],
+        model=model.encode(),
+        data=payload.address,
+        data_bytes=payload.size,
+        space=_choice("space", space or payload.space or "model", SPACES),
+        output=_choice("output", output, OUTPUTS),
+    )
+    request.tensor.dtype = DTYPES[payload.dtype]
+    request.tensor.ndim = len(shape)
+    request.tensor.shape[:len(shape)] = shape
+    return request
+
+
+def _metadata(texts: Mapping[str, str]) -> "ctypes.Array[Metadata]":
+    return (Metadata * len(texts))(*[
+        Metadata(str(k).encode(), str(v).encode()) for k, v in texts.items()])
 
 
 class Client:
@@ -148,22 +201,12 @@ class Client:
         Busy, ClientClosed.  Everything later comes through the job.
         Source: include/latentd/client.h, latentd_submit().
         """
-        payload = _tensors.latent(latent, tensor)
-        name = self._model(model)
-        height_px = _models.check_size("height", height)
-        width_px = _models.check_size("width", width)
-        table = _models.MODELS.get(name)
-        shape = payload.shape
-        if table is not None:
-            shape = _models.check_latent(table, shape, height_px, width_px)
-        request = self._request("decode", name, payload, shape, output, space)
-        request.height_px, request.width_px = height_px, width_px
-        texts = payload.metadata if metadata is None else metadata
-        if output not in (None, "png"):
-            texts = metadata or {}
-        return self._submit(request, payload, texts, "decode", name, key,
-                            priority, deadline, refuse_late, accept_timeout,
-                            cancel_on_disconnect, block, timeout)
+        options = _Options(key, priority, deadline, refuse_late,
+                           accept_timeout, cancel_on_disconnect, block,
+                           timeout)
+        return self._decode_payload(
+            _tensors.latent(latent, tensor), self._model(model), output,
+            space, height, width, metadata, options)
 
     def encode(self, image: Picture, model: str, *,
                space: Optional[str] = None, key: Optional[str] = None,
@@ -181,13 +224,11 @@ class Client:
         space: which values the latent shall have, "model" (default) or "vae".
         The others, and what is raised, as for decode().
         """
-        payload = _tensors.picture(image, tensor)
-        name = self._model(model)
-        request = self._request("encode", name, payload, payload.shape, None,
-                                space)
-        return self._submit(request, payload, {}, "encode", name, key,
-                            priority, deadline, refuse_late, accept_timeout,
-                            cancel_on_disconnect, block, timeout)
+        options = _Options(key, priority, deadline, refuse_late,
+                           accept_timeout, cancel_on_disconnect, block,
+                           timeout)
+        return self._encode_payload(_tensors.picture(image, tensor),
+                                    self._model(model), space, options)
 
     def map(self, inputs: Iterable[Any], model: str, *, task: str = "decode",
             ahead: int = 32, tqdm: Bar = False, **options: Any,
@@ -206,7 +247,9 @@ class Client:
             raise InvalidError(f"task is \"{task}\"; there are decode, encode")
         if ahead < 1:
             raise InvalidError(f"ahead is {ahead}; it must be at least 1")
-        submit = self.decode if task == "decode" else self.encode
+        submit: Callable[..., Job] = self.encode
+        if task == "decode":
+            submit = self.decode
         return _lookahead.run(submit, "latent" if task == "decode" else
                               "image", inputs, model, ahead, tqdm, options)
 
@@ -221,54 +264,50 @@ class Client:
         endpoints = self.status().get("endpoints", [])
         return tuple(sorted({str(e.get("model")) for e in endpoints}))
 
-    def _request(self, task: str, model: str, payload: _tensors.Payload,
-                 shape: Tuple[int, ...], output: Optional[str],
-                 space: Optional[str]) -> Request:
-        request = Request(
-            task=TASKS[task],
-            model=model.encode(),
-            data=payload.address,
-            data_bytes=payload.size,
-            space=_choice("space", space or payload.space or "model", SPACES),
-            output=_choice("output", output, OUTPUTS),
-        )
-        if len(shape) > 6:
-            raise InvalidError(f"shape {list(shape)} has {len(shape)} "
-                               "dimensions; at most 6 are allowed")
-        request.tensor.dtype = DTYPES[payload.dtype]
-        request.tensor.ndim = len(shape)
-        request.tensor.shape[:len(shape)] = shape
-        return request
+    def _decode_payload(self, payload: _tensors.Payload, model: str,
+                        output: Optional[str], space: Optional[str],
+                        height: Optional[int], width: Optional[int],
+                        metadata: Optional[Mapping[str, str]] = None,
+                        options: _Options = _DEFAULTS) -> Job:
+        """decode() of what was read already, for a model's own name."""
+        height_px = _models.check_size("height", height)
+        width_px = _models.check_size("width", width)
+        table = _models.MODELS.get(model)
+        shape = payload.shape
+        if table is not None:
+            shape = _models.check_latent(table, shape, height_px, width_px)
+        request = _request("decode", model, payload, shape, output, space)
+        request.height_px, request.width_px = height_px, width_px
+        if metadata is None and output in (None, "png"):
+            metadata = payload.metadata
+        entries = _metadata(metadata or {})
+        if entries:
+            request.metadata = ctypes.cast(entries, type(request.metadata))
+            request.metadata_n = len(entries)
+        # payload and entries live until the library has copied them.
+        return self._submit(request, "decode", model, options)
 
-    def _submit(self, request: Request, payload: _tensors.Payload,
-                metadata: Mapping[str, str], task: str, model: str,
-                key: Optional[str], priority: str, deadline: Optional[float],
-                refuse_late: bool, accept_timeout: Optional[float],
-                cancel_on_disconnect: bool, block: bool,
-                timeout: Optional[float]) -> Job:
+    def _encode_payload(self, payload: _tensors.Payload, model: str,
+                        space: Optional[str],
+                        options: _Options = _DEFAULTS) -> Job:
+        """encode() of what was read already, for a model's own name."""
+        request = _request("encode", model, payload, payload.shape, None,
+                           space)
+        return self._submit(request, "encode", model, options)
+
+    def _submit(self, request: Request, task: str, model: str,
+                options: _Options) -> Job:
+        key = options.key
         job = Job(self, secrets.token_hex(16) if key is None else key, model,
                   task)
         request.key = _name("key", job.key)
-        request.priority = _choice("priority", priority, PRIORITIES)
-        request.deadline_ms = _span("deadline", deadline)
-        request.accept_timeout_ms = _span("accept_timeout", accept_timeout)
-        request.refuse_late = refuse_late
-        request.cancel_on_disconnect = cancel_on_disconnect
-        entries = (Metadata * len(metadata))(*(
-            (str(k).encode(), str(v).encode()) for k, v in metadata.items()))
-        if metadata:
-            request.metadata = ctypes.cast(
-                entries, type(request.metadata))
-            request.metadata_n = len(metadata)
+        options.fill(request)
         if key is not None:
             earlier = self._core.take_earlier(key, 0)
             if earlier is not None:
                 job._finish(earlier, None)
                 return job
-        done = self._core.submit(request, job, block, timeout)
-        # The payload must live until here.
-        del payload
-        return done
+        return self._core.submit(request, job, options.block, options.timeout)
 
     # ---- for jobs ----
 
@@ -323,6 +362,10 @@ class Client:
         found: Dict[str, Any] = json.loads(
             self._core.text("status", milliseconds(timeout)))
         return found
+
+    def usable(self) -> bool:
+        """False after close() and in a forked child."""
+        return self._core.usable()
 
     def close(self, wait: bool = False) -> None:
         """Disconnect.  wait: first wait for all jobs.

@@ -80,7 +80,7 @@ class Core:
         self._earlier: Deque[Result] = collections.deque()
         self._handles: "weakref.WeakSet[Handle]" = weakref.WeakSet()
         self._received = 0
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._woken, self._wake = os.pipe()
         self._thread = threading.Thread(
             target=self._receive, name="latentd-receive", daemon=True)
         self._thread.start()
@@ -105,6 +105,10 @@ class Core:
             with self._lock:
                 self._users -= 1
                 self._changed.notify_all()
+
+    def usable(self) -> bool:
+        """Whether use() would succeed now."""
+        return not self._closing and self._pid == os.getpid()
 
     def _why_closed(self) -> ClientClosed:
         if self._pid != os.getpid():
@@ -204,7 +208,7 @@ class Core:
         poll = select.poll()
         poll.register(self.library.latentd_client_fd(self._pointer),
                       select.POLLIN)
-        poll.register(self._wake, select.POLLIN)
+        poll.register(self._woken, select.POLLIN)
         while not self._closing:
             self._drain()
             if not self._closing:
@@ -316,7 +320,7 @@ class Core:
                 self._changed.wait()
 
     def _close(self) -> None:
-        os.eventfd_write(self._wake, 1)
+        os.write(self._wake, b"x")
         if threading.current_thread() is not self._thread:
             self._thread.join()
         with self._lock:
@@ -329,6 +333,7 @@ class Core:
                 handle.ack()
         self.library.latentd_client_close(self._pointer)
         os.close(self._wake)
+        os.close(self._woken)
         _cores.discard(self)
         for job in jobs.values():
             job._finish(None, self._abandoned(job))
@@ -371,10 +376,9 @@ class Core:
         self._closing = True
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
-            job._condition = threading.Condition()
-            if not job.done():
-                job._finish(None, self._why_closed())
+            job._disown(self._why_closed())
         os.close(self._wake)
+        os.close(self._woken)
 
 
 def _at_exit() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, Generator, Optional
@@ -123,6 +124,12 @@ class Job(concurrent.futures.Future):  # type: ignore[type-arg]
                 self.set_result(result)
         except concurrent.futures.InvalidStateError:
             pass
+
+    def _disown(self, error: BaseException) -> None:
+        """In a forked child, where the lock may be held for ever."""
+        self._condition = threading.Condition()
+        if not self.done():
+            self._finish(None, error)
 
     # ---- where it stands ----
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import collections
-from typing import Any, Callable, Deque, Dict, Iterable, Iterator, Mapping
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, Mapping, Sized
 
 from ._job import Job
 from ._result import Result
@@ -21,7 +21,7 @@ def _bar(tqdm: Any, inputs: Iterable[Any]) -> Any:
             raise ImportError("tqdm=True needs tqdm (python3-tqdm)") from None
     else:
         kind = tqdm
-    total = len(inputs) if hasattr(inputs, "__len__") else None
+    total = len(inputs) if isinstance(inputs, Sized) else None
     return kind(total=total)
 
 

@@ -79,6 +79,8 @@ class Handle:
     def tensor(self) -> Tuple[str, Tuple[int, ...]]:
         """(dtype, shape); ("", ()) for files."""
         t = self.library.latentd_result_tensor(self.pointer).contents
+        if t.ndim == 0:
+            return "", ()
         return DTYPE_NAMES[t.dtype], tuple(t.shape[:t.ndim])
 
 
