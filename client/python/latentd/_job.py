@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ class Job(concurrent.futures.Future):  # type: ignore[type-arg]
         self._id = 0
         self._began = time.monotonic()
         self._ended: Optional[float] = None
+        self._told = False  # waiters know of the cancel
 
     # ---- a future ----
 
@@ -102,6 +104,10 @@ class Job(concurrent.futures.Future):  # type: ignore[type-arg]
         request.  Returns at once; False when it has ended already."""
         if not super().cancel():
             return False
+        with self._condition:
+            told, self._told = self._told, True
+        if told:
+            return True
         self._ended = time.monotonic()
         self.set_running_or_notify_cancel()
         self._client._cancel(self._ticket)
@@ -113,17 +119,16 @@ class Job(concurrent.futures.Future):  # type: ignore[type-arg]
     def _finish(self, result: Optional[Result],
                 error: Optional[BaseException]) -> None:
         """End it, unless it was cancelled meanwhile; for the client only."""
-        if self._ended is None:
-            self._ended = time.monotonic()
         if result is not None:
             self._id = result.id
-        try:
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            # Before callbacks, which ask for progress.
+            if not self.done():
+                self._ended = time.monotonic()
             if error is not None:
                 self.set_exception(error)
             else:
                 self.set_result(result)
-        except concurrent.futures.InvalidStateError:
-            pass
 
     def _disown(self, error: BaseException) -> None:
         """In a forked child, where the lock may be held for ever."""

@@ -191,7 +191,10 @@ def _through(ask: Ask, client: Client, model: str) -> List[Any]:
     parts = result.view()
     if result.dtype == "":
         return [bytes(part) for part in parts]
-    tensors = [Tensor(part, result.dtype, result.shape) for part in parts]
+    shape = result.shape
+    if not _models.MODELS[model].temporal and len(parts) == shape[0]:
+        shape = (1, *shape[1:])
+    tensors = [Tensor(part, result.dtype, shape) for part in parts]
     if ask.output_type == "pil":
         return [to_unit(t) for t in tensors]
     return tensors

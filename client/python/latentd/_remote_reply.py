@@ -135,8 +135,7 @@ def postprocess(ask: Ask, replies: List[Any]) -> Any:
         return _lists([_images(t.array()) for t in replies])
     if not ask.partial:
         return _process(ask, replies)
-    videos = [_images(t.array()) for t in replies]
-    return _one_or_all(videos[0] if len(videos) == 1 else videos)
+    return _one_or_all(_lists([_images(t.array()) for t in replies]))
 
 
 def _lists(found: List[List[Any]]) -> List[Any]:
