@@ -335,7 +335,8 @@ class Client:
         and not collected: of an earlier run, say.  Waits up to `timeout`
         seconds for each next one.  Result.key says which job it was.
 
-        Raises InvalidError for a client without a chosen name.
+        Raises InvalidError for a client without a chosen name, Denied when
+        the name is known with another secret only.
         """
         if self._core.anonymous:
             raise InvalidError("only a client with a name of its own choice, "

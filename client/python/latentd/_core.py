@@ -29,6 +29,7 @@ from .errors import (
     ClientClosed,
     LatentdError,
     UnfinishedJobsWarning,
+    call_error,
     job_error,
 )
 
@@ -80,6 +81,7 @@ class Core:
         self._earlier: Deque[Result] = collections.deque()
         self._handles: "weakref.WeakSet[Handle]" = weakref.WeakSet()
         self._received = 0
+        self._refusal: Optional[LatentdError] = None
         self._woken, self._wake = os.pipe()
         self._thread = threading.Thread(
             target=self._receive, name="latentd-receive", daemon=True)
@@ -226,7 +228,7 @@ class Core:
                 continue
             code = self.library.code(err)
             if code not in ("timeout", "not_found"):
-                self._fail_all(code, self.library.sentence())
+                self._refused(code, self.library.sentence())
             return
 
     def _outcome(self, handle: Handle) -> _Outcome:
@@ -248,17 +250,22 @@ class Core:
                 self._orphans[ticket] = outcome
             self._handles.add(handle)
             self._received += 1
+            self._refusal = None
         if job is not None:
             job._finish(*outcome)
         # What waits for the last job finds it done.
         with self._lock:
             self._changed.notify_all()
 
-    def _fail_all(self, code: str, sentence: str) -> None:
-        """The daemon refuses to deliver."""
+    def _refused(self, code: str, sentence: str) -> None:
+        """The daemon refuses to deliver.  DENIED says that this name was never
+        used with this secret: the first job changes that, so none fails."""
         with self._lock:
-            jobs, self._jobs = self._jobs, {}
+            self._refusal = call_error(code, sentence)
             self._received += 1
+            jobs: Dict[int, Job] = {}
+            if code != "denied":
+                jobs, self._jobs = self._jobs, jobs
         for job in jobs.values():
             job._finish(None, job_error(code, sentence))
         with self._lock:
@@ -269,7 +276,8 @@ class Core:
     def take_earlier(self, key: Optional[str],
                      timeout: float) -> Optional[Result]:
         """The next result, or that of `key`, of an earlier client of the same
-        name; None when none is here within `timeout` seconds."""
+        name; None when none is here within `timeout` seconds.  Raises what
+        the daemon refuses to deliver with, unless a key is asked for."""
         deadline = time.monotonic() + timeout
         with self._lock:
             while True:
@@ -277,6 +285,8 @@ class Core:
                     if key is None or result.key == key:
                         self._earlier.remove(result)
                         return result
+                if self._refusal is not None and key is None:
+                    raise self._refusal
                 left = deadline - time.monotonic()
                 if left <= 0 or self._closing:
                     return None
