@@ -89,7 +89,8 @@ class Core:
         _cores.add(self)
 
     def _make_locks(self) -> None:
-        self._lock = threading.Lock()
+        # Re-entered when the garbage collector finds the Client meanwhile.
+        self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
 
     # ---- using the library ----
