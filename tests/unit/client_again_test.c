@@ -196,3 +196,123 @@ Test(client_again, a_stranger_is_told_so)
 	cr_assert_eq(latentd_client_pending(client), 1);
 	latentd_client_close(client);
 }
+
+Test(client_again, what_is_acknowledged_early_stays_readable)
+{
+	struct latentd_client *client = open_named();
+	struct latentd_result *result;
+	struct request *req;
+	size_t bytes;
+
+	submit_accepted(client, "a");
+	latentd_client_fd(client);
+	fake_result(
+	    &daemon_, fake_take(&daemon_, MESSAGE_COLLECT), "a", 5, "A");
+	result = collect(client);
+	latentd_result_ack(result);
+	latentd_result_ack(result);
+	req = fake_take(&daemon_, MESSAGE_COLLECT);
+	cr_assert_eq(req->in.collect.acks_n, 1);
+	cr_assert_eq(req->in.collect.acks[0], 5);
+	fake_empty(&daemon_, req, 0);
+	cr_assert_arr_eq(latentd_result_part(result, 0, &bytes), "A", 1);
+	latentd_result_free(result);
+	assert_silent(client);
+	latentd_client_close(client);
+}
+
+Test(client_again, what_was_not_freed_is_acknowledged_no_second_time)
+{
+	struct latentd_client *client = open_anonymous();
+	struct latentd_result *result;
+	struct request *req;
+
+	submit_accepted(client, "a");
+	latentd_client_fd(client);
+	fake_result(
+	    &daemon_, fake_take(&daemon_, MESSAGE_COLLECT), "a", 5, "A");
+	result = collect(client);
+	latentd_result_ack(result);
+	req = fake_take(&daemon_, MESSAGE_COLLECT);
+	cr_assert_eq(req->in.collect.acks_n, 1);
+	fake_empty(&daemon_, req, 0);
+	assert_silent(client);
+	/* Closing has nothing left to say. */
+	latentd_client_close(client);
+	latentd_result_ack(result);
+	cr_assert(TAILQ_EMPTY(&daemon_.backlog));
+	latentd_result_free(result);
+}
+
+Test(client_again, an_early_acknowledgement_frees_the_key)
+{
+	struct latentd_client *client = open_anonymous();
+	struct latentd_request request = request_of("a", data);
+	struct latentd_result *result, *later;
+	uint64_t ticket;
+
+	submit_accepted(client, "a");
+	latentd_client_fd(client);
+	fake_result(
+	    &daemon_, fake_take(&daemon_, MESSAGE_COLLECT), "a", 5, "A");
+	result = collect(client);
+	cr_assert_eq(
+	    latentd_submit(client, &request, 0, NULL), LATENTD_ERR_INVALID);
+	latentd_result_ack(result);
+	fake_empty(&daemon_, fake_take(&daemon_, MESSAGE_COLLECT), 0);
+	cr_assert_eq(latentd_submit(client, &request, 0, &ticket), LATENTD_OK);
+	fake_reject(fake_take(&daemon_, MESSAGE_SUBMIT), LATENTD_ERR_COLLECTED,
+	    "it was collected");
+	later = collect(client);
+	cr_assert_eq(latentd_result_ticket(later), ticket);
+	cr_assert_eq(latentd_result_error(later), LATENTD_ERR_COLLECTED);
+	latentd_result_free(result);
+	latentd_result_free(later);
+	latentd_client_close(client);
+}
+
+Test(client_again, a_pending_job_knows_its_number)
+{
+	struct latentd_client *client = open_anonymous();
+	uint64_t ticket = submit(client, "a"), id = 1;
+
+	cr_assert_eq(latentd_job_id(client, ticket, &id), LATENTD_OK);
+	cr_assert_eq(id, 0);
+	fake_accept(&daemon_, fake_take(&daemon_, MESSAGE_SUBMIT), 42);
+	cr_assert_eq(
+	    latentd_wait_accepted(client, ticket, PATIENCE_MS), LATENTD_OK);
+	cr_assert_eq(latentd_job_id(client, ticket, &id), LATENTD_OK);
+	cr_assert_eq(id, 42);
+	cr_assert_eq(
+	    latentd_job_id(client, ticket + 1, &id), LATENTD_ERR_NOT_FOUND);
+	cr_assert_eq(id, 42);
+	latentd_client_close(client);
+}
+
+Test(client_again, a_refusal_to_deliver_wakes_who_polls_until_it_is_told)
+{
+	struct latentd_client *client = open_named();
+	struct latentd_result *result;
+	struct request *req;
+	int fd;
+
+	submit_accepted(client, "a");
+	fd = latentd_client_fd(client);
+	fake_reject(fake_take(&daemon_, MESSAGE_COLLECT), LATENTD_ERR_DENIED,
+	    "unit has another secret");
+	cr_assert(is_readable(fd, PATIENCE_MS));
+	cr_assert_eq(latentd_collect(client, 0, &result), LATENTD_ERR_DENIED);
+	cr_assert_not(is_readable(fd, 0));
+	cr_assert_eq(latentd_collect(client, 0, &result), LATENTD_ERR_DENIED);
+	/* It asks again by and by, and what comes then wakes as usual. */
+	req = fake_take(&daemon_, MESSAGE_COLLECT);
+	cr_assert_not(is_readable(fd, 0));
+	fake_result(&daemon_, req, "a", 1, "A");
+	cr_assert(is_readable(fd, PATIENCE_MS));
+	result = collect(client);
+	cr_assert_eq(latentd_result_error(result), LATENTD_OK);
+	cr_assert_not(is_readable(fd, 0));
+	latentd_result_free(result);
+	fake_empty(&daemon_, fake_take(&daemon_, MESSAGE_COLLECT), 0);
+	latentd_client_close(client);
+}

@@ -82,6 +82,7 @@ class Core:
         self._handles: "weakref.WeakSet[Handle]" = weakref.WeakSet()
         self._received = 0
         self._refusal: Optional[LatentdError] = None
+        self._refusals_n = 0  # since the last result
         self._woken, self._wake = os.pipe()
         self._thread = threading.Thread(
             target=self._receive, name="latentd-receive", daemon=True)
@@ -252,6 +253,7 @@ class Core:
             self._handles.add(handle)
             self._received += 1
             self._refusal = None
+            self._refusals_n = 0
         if job is not None:
             job._finish(*outcome)
         # What waits for the last job finds it done.
@@ -259,16 +261,17 @@ class Core:
             self._changed.notify_all()
 
     def _refused(self, code: str, sentence: str) -> None:
-        """The daemon refuses to deliver.  DENIED says that this name was never
-        used with this secret: the first job changes that, so none fails."""
+        """The daemon refuses to deliver: what it has accepted is lost to this
+        client.  Only the second time, since the first may say no more than
+        that the name was not used with this secret until now."""
         with self._lock:
             self._refusal = call_error(code, sentence)
+            self._refusals_n += 1
             self._received += 1
-            jobs: Dict[int, Job] = {}
-            if code != "denied":
-                jobs, self._jobs = self._jobs, jobs
-        for job in jobs.values():
-            job._finish(None, job_error(code, sentence))
+            jobs = [] if self._refusals_n < 2 else list(self._jobs.values())
+        for job in jobs:
+            if job.id != 0:
+                job._finish(None, call_error(code, sentence))
         with self._lock:
             self._changed.notify_all()
 
