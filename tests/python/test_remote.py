@@ -428,11 +428,9 @@ def test_with_a_daemon_it_goes_through_it(start_fake, start_daemon,
 
 
 @pytest.mark.parametrize("options, sentence", [
-    ({"output_type": "gif"}, "output_type"),
-    ({"return_type": "np"}, "return_type"),
-    ({"image_format": "webp"}, "image_format"),
-    ({"input_tensor_type": "json"}, "input_tensor_type"),
-    ({"via": "magic"}, "via"),
+    ({what: "none"}, what) for what in (
+        "output_type", "return_type", "image_format", "input_tensor_type",
+        "via")
 ])
 def test_wrong_options_are_value_errors(options, sentence):
     with pytest.raises(ValueError, match=sentence):
