@@ -76,7 +76,12 @@ def script():
     as processes.run() does."""
 
     def call(text, daemon=None, env=None, **keys):
-        whole = {"PYTHONPATH": str(PACKAGE_DIR), **(env or {})}
+        whole = {
+            "PYTHONPATH": str(PACKAGE_DIR),
+            # Since 3.12 fork() beside threads is one.
+            "PYTHONWARNINGS": "ignore::DeprecationWarning",
+            **(env or {}),
+        }
         if os.environ.get("PYTHONPATH"):
             whole["PYTHONPATH"] += ":" + os.environ["PYTHONPATH"]
         if daemon is not None:

@@ -371,8 +371,8 @@ client = latentd.connect(max_jobs=1)
 one = job(client)
 one.wait_accepted()
 for wait in (one.result, client.wait, lambda: job(client, 1)):
-    print("waiting", flush=True)
     try:
+        print("waiting", flush=True)
         wait()
     except KeyboardInterrupt:
         print("interrupted", flush=True)
@@ -380,12 +380,11 @@ for wait in (one.result, client.wait, lambda: job(client, 1)):
            str(processes.SOURCE_DIR / "client/python"),
            "LATENTD_URL": held.url}))
     for n in range(3):
-        process.wait_line("(waiting\\n(interrupted\\n)?){%d}" % (n + 1),
+        process.wait_line("waiting\n" + "interrupted\nwaiting\n" * n,
                           "stdout")
-        # It may not have got into the wait yet; then the next one ends it.
-        while process.stdout().count("interrupted") == n:
-            process.signal(signal.SIGINT)
-            threading.Event().wait(0.05)
+        process.signal(signal.SIGINT)
+        process.wait_line("(waiting\ninterrupted\n){%d}" % (n + 1),
+                          "stdout")
     assert process.wait() == 0
 
 
