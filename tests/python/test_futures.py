@@ -320,8 +320,13 @@ def test_map_that_ends_early_cancels_what_is_in_flight(held, connect):
 
 
 def test_map_raises_what_a_job_failed_with(start_fake, start_daemon, connect):
-    fake = start_fake(fakes.good, fakes.status(400, "this one is wrong"))
-    client = connect(start_daemon(fake.section(parallel=1)))
+    wrong = z_of(1).tobytes()
+
+    def judge(exchange):
+        refuse = fakes.status(400, "this one is wrong")
+        (refuse if exchange.request.body == wrong else fakes.good)(exchange)
+
+    client = connect(start_daemon(start_fake(then=judge).section()))
     results = client.map([z_of(0), z_of(1)], "sd-v1", ahead=2,
                          output="pixels")
     assert (next(results).numpy() == expected(z_of(0))).all()
