@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the Python client costs: ./dev bench python
 
-How long Client.decode() takes for an SDXL latent in CPU memory, how near 64 jobs
-in flight from one thread come to an endpoint's ceiling of 16 requests of 50 ms at
-a time, and what the receiving thread uses of a processor.  Writes python.json and
-python.md into the directory of results.
+How long Client.decode() takes for an SDXL latent in CPU memory, how near 64
+jobs in flight from one thread come to an endpoint's ceiling of 16 requests of
+50 ms at a time, and what the receiving thread uses of a processor.  Writes
+python.json and python.md into the directory of results.
 
 usage: python.py BIN_DIR RESULTS_DIR
 """

@@ -202,14 +202,50 @@ def test_a_result_that_was_not_looked_at_is_delivered_again(held, connect):
     del jobs
 
 
-def test_what_was_looked_at_is_forgotten_by_the_daemon(service, connect):
+def test_what_nobody_else_can_get_is_forgotten_when_it_is_here(
+        service, connect):
     client = connect(service)
     results = [pixels(client, seed).result(PATIENCE_S) for seed in range(3)]
-    arrays = [result.numpy() for result in results]
     processes.wait_until(
         lambda: client.status()["jobs"]["kept"] == 0,
-        "all are acknowledged while the arrays are in use")
-    assert len({array.tobytes() for array in arrays}) == 3
+        "all are acknowledged before anybody looked")
+    assert len({result.bytes() for result in results}) == 3
+
+
+def test_what_was_looked_at_is_forgotten_while_it_is_used(held, connect):
+    client = connect(held, "me")
+    held.gate.set()
+    arrays = [pixels(client, seed).result(PATIENCE_S).numpy()
+              for seed in range(3)]
+    # Acknowledgements ride on the next request for a result.
+    pixels(client, 3).result(PATIENCE_S)
+    processes.wait_until(
+        lambda: client.status()["jobs"]["kept"] <= 1,
+        "the first three are acknowledged")
+    assert (arrays[0] == expected()).all()
+
+
+def test_waiting_to_be_accepted_ends_in_time_and_with_the_client(
+        start_fake, start_daemon, connect):
+    daemon = start_daemon(start_fake().section())
+    client = connect(daemon)
+    daemon.kill()
+    job = pixels(client)
+    with pytest.raises(latentd.ResultTimeout, match="accepted"):
+        job.wait_accepted(0.01)
+    failed = []
+
+    def wait():
+        try:
+            job.wait_accepted()
+        except latentd.LatentdError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    client.close()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive() and len(failed) == 1
 
 
 def test_only_names_of_ones_own_are_collected(service, connect):

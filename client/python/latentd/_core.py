@@ -28,12 +28,15 @@ from .errors import (
     Busy,
     ClientClosed,
     LatentdError,
+    ResultTimeout,
     UnfinishedJobsWarning,
     call_error,
     job_error,
 )
 
 _Outcome = Tuple[Optional[Result], Optional[LatentdError]]
+
+_STEP_S = 0.25
 
 _cores: "weakref.WeakSet[Core]" = weakref.WeakSet()
 _opened_pid: Optional[int] = None
@@ -201,10 +204,20 @@ class Core:
         return self.library.take_text(pointer)
 
     def wait_accepted(self, ticket: int, timeout: Optional[float]) -> None:
-        """Raises ResultTimeout, and what the daemon refuses the job with."""
-        with self.use() as client:
-            self.library.check(self.library.latentd_wait_accepted(
-                client, ticket, milliseconds(timeout)))
+        """Raises ResultTimeout, and what the daemon refuses the job with.
+        In steps, so that Ctrl-C and close() do not wait for the daemon."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            step_s = _STEP_S if deadline is None else \
+                min(_STEP_S, deadline - time.monotonic())
+            try:
+                with self.use() as client:
+                    self.library.check(self.library.latentd_wait_accepted(
+                        client, ticket, milliseconds(step_s)))
+                return
+            except ResultTimeout:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise
 
     # ---- receiving ----
 
@@ -244,6 +257,9 @@ class Core:
     def _take(self, handle: Handle) -> None:
         ticket = handle.number("ticket")
         outcome = self._outcome(handle)
+        if self.anonymous:
+            # Nobody else could get it again; it is safe as it is.
+            handle.ack()
         with self._lock:
             job = self._jobs.pop(ticket, None)
             if ticket == 0 and outcome[0] is not None:
@@ -367,9 +383,12 @@ class Core:
     def close_at_exit(self) -> None:
         """Python ends: say what becomes of jobs in flight."""
         jobs = len(self.pending())
-        if jobs:
-            warnings.warn(self._left_behind(jobs), UnfinishedJobsWarning, 2)
-        self.close()
+        try:
+            if jobs:
+                warnings.warn(self._left_behind(jobs), UnfinishedJobsWarning,
+                              2)
+        finally:
+            self.close()
 
     def _left_behind(self, jobs: int) -> str:
         what = "job" if jobs == 1 else "jobs"

@@ -4,7 +4,16 @@
 from __future__ import annotations
 
 import collections
-from typing import Any, Callable, Deque, Dict, Iterable, Iterator, Mapping, Sized
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sized,
+)
 
 from ._job import Job
 from ._result import Result

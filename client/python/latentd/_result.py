@@ -2,10 +2,11 @@
 """What came back: files or tensors, looked at in place.
 
 The bytes stay where liblatentd received them; arrays and memoryviews point
-there and keep them alive.  A result is acknowledged, so that the daemon forgets
-the job, when its content is first handed out or saved, when it is thrown away,
-or when its client is closed after Job.result() gave it out.  Until then the
-daemon would deliver it again to the same producer name.
+there and keep them alive.  A result of a client with a chosen name is
+acknowledged, so that the daemon forgets the job, when its content is first
+handed out or saved, when it is thrown away, or when its client is closed after
+Job.result() gave it out.  Until then the daemon would deliver it again to the
+same name.  Of a client without one it is acknowledged when it arrives.
 """
 
 from __future__ import annotations
