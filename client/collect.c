@@ -22,15 +22,6 @@ show_interest(struct latentd_client *c)
 	deliver_signal(c);
 }
 
-/* Why no result comes; OK: one may. */
-static const struct reason *
-refusal(const struct latentd_client *c)
-{
-	/* Once open, only who has to prove who it is is without a welcome. */
-	return !c->welcome && c->hello_why.err != LATENTD_OK ? &c->hello_why
-							     : &c->collect_why;
-}
-
 static enum latentd_err
 wait_ready(struct latentd_client *c, int timeout_ms, struct reason *why)
 {
@@ -40,8 +31,8 @@ wait_ready(struct latentd_client *c, int timeout_ms, struct reason *why)
 	for (;;) {
 		if (c->ready_n > 0)
 			return LATENTD_OK;
-		if (refusal(c)->err != LATENTD_OK) {
-			*why = *refusal(c);
+		if (deliver_refusal(c)->err != LATENTD_OK) {
+			*why = *deliver_refusal(c);
 			c->collect_told = true;
 			deliver_signal(c);
 			return why->err;

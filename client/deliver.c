@@ -15,10 +15,19 @@
 #include "result.h"
 #include "session.h"
 
+const struct reason *
+deliver_refusal(const struct latentd_client *c)
+{
+	/* Once open, only who has to prove who it is is without a welcome. */
+	return !c->welcome && c->hello_why.err != LATENTD_OK ? &c->hello_why
+							     : &c->collect_why;
+}
+
 void
 deliver_signal(struct latentd_client *c)
 {
-	bool refused = c->collect_why.err != LATENTD_OK && !c->collect_told;
+	bool refused =
+	    deliver_refusal(c)->err != LATENTD_OK && !c->collect_told;
 	bool wanted = c->ready_n > 0 || refused;
 	uint64_t value = 1;
 	ssize_t n;

@@ -25,6 +25,9 @@ void deliver_failed(struct latentd_client *client, struct job *job,
  * to collect; after a change of what that depends on. */
 void deliver_signal(struct latentd_client *client);
 
+/* deliver_refusal(client): why no result comes; OK: one may. */
+const struct reason *deliver_refusal(const struct latentd_client *client);
+
 /* deliver_take(client, result): hand a ready ${result} (NULL: the next) to the
  * application, which owns it then. NULL when none is ready. */
 struct latentd_result *deliver_take(

@@ -54,6 +54,8 @@ hello_refused(struct latentd_client *c, const struct reason *why)
 	if (c->secret_bytes == 0 || c->instance == 0)
 		return;
 	c->welcome = false;
+	c->collect_told = false;
+	deliver_signal(c);
 	c->hello_wanted = true;
 	timer_hold(&c->hello_timer, RETRY_MS);
 	question_refused(c, why);
@@ -72,6 +74,7 @@ take_welcome(struct latentd_client *c, const struct message_welcome *in)
 	c->hello_why.err = LATENTD_OK;
 	see_instance(c, in->instance);
 	c->welcome = true;
+	deliver_signal(c);
 	c->max_body_bytes = in->max_body_bytes;
 	c->wait_ms = COLLECT_WAIT_MS;
 	if (in->max_wait_ms > 0 && in->max_wait_ms < COLLECT_WAIT_MS)
