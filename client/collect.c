@@ -78,8 +78,8 @@ wait_own(struct latentd_client *c, const struct job_waiter *waiter,
 	for (;;) {
 		if (waiter->result != NULL)
 			return LATENTD_OK;
-		if (refusal(c)->err != LATENTD_OK) {
-			*why = *refusal(c);
+		if (deliver_refusal(c)->err != LATENTD_OK) {
+			*why = *deliver_refusal(c);
 			return why->err;
 		}
 		if (!in_time)

@@ -38,6 +38,7 @@ from ._library import (
     Metadata,
     Options,
     Request,
+    Tls,
 )
 from ._result import Result
 from .errors import ClientClosed, InvalidError, ShapeError
@@ -45,6 +46,7 @@ from .errors import ClientClosed, InvalidError, ShapeError
 Latent = Any
 Picture = Any
 Bar = Union[bool, Callable[..., Any]]
+PathLike = Union[str, "os.PathLike[str]"]
 
 
 def _choice(what: str, value: Optional[str], known: Mapping[str, int]) -> int:
@@ -61,6 +63,10 @@ def _name(what: str, value: str) -> bytes:
             f"{what} \"{value}\" is not a name: use 1 to 64 of A-Z a-z 0-9 . _"
             " -")
     return value.encode()
+
+
+def _path(path: Optional[PathLike]) -> Optional[bytes]:
+    return None if path is None else os.fsencode(path)
 
 
 def _span(what: str, seconds: Optional[float]) -> int:
@@ -136,8 +142,16 @@ class Client:
     def __init__(self, url: Optional[str] = None, name: Optional[str] = None,
                  *, secret: Optional[bytes] = None, timeout: float = 5.0,
                  max_jobs: int = 0, max_bytes: int = 0,
-                 software: Optional[str] = None) -> None:
+                 software: Optional[str] = None,
+                 secret_file: Optional[PathLike] = None,
+                 tls_ca: Optional[PathLike] = None,
+                 tls_certificate: Optional[PathLike] = None,
+                 tls_key: Optional[PathLike] = None,
+                 tls_name: Optional[str] = None) -> None:
         """See connect()."""
+        tls = Tls(
+            ca_file=_path(tls_ca), certificate_file=_path(tls_certificate),
+            key_file=_path(tls_key), server_name=_path(tls_name))
         options = Options(
             url=None if url is None else url.encode(),
             producer=None if name is None else _name("name", name),
@@ -147,6 +161,8 @@ class Client:
             max_jobs=max_jobs,
             max_bytes=max_bytes,
             software=(software or f"python {sys.version.split()[0]}").encode(),
+            secret_file=_path(secret_file),
+            tls=ctypes.pointer(tls),
         )
         self._core = Core(options)
         self._services: Tuple[str, ...] = ()
@@ -399,25 +415,40 @@ class Client:
 def connect(url: Optional[str] = None, name: Optional[str] = None, *,
             secret: Optional[bytes] = None, timeout: float = 5.0,
             max_jobs: int = 0, max_bytes: int = 0,
-            software: Optional[str] = None) -> Client:
+            software: Optional[str] = None,
+            secret_file: Optional[PathLike] = None,
+            tls_ca: Optional[PathLike] = None,
+            tls_certificate: Optional[PathLike] = None,
+            tls_key: Optional[PathLike] = None,
+            tls_name: Optional[str] = None) -> Client:
     """Connect to a daemon.
 
-    url: "ipc:///run/latentd/latentd.sock" or "tcp://127.0.0.1:8376"; None:
-        $LATENTD_URL if set, else the former.
+    url: "ipc:///run/latentd/latentd.sock", "tcp://127.0.0.1:8376" or
+        "tls+tcp://render1.lan:8376"; None: $LATENTD_URL if set, else the first.
     name: the producer's name, 1 to 64 of A-Z a-z 0-9 . _ -; it survives this
         process: what it leaves behind, the next client of that name collects.
         None: a name of its own, of which nothing remains.
-    secret: goes with the name where peers have no uid (tcp); at most 64 bytes.
+    secret: goes with the name; at most 64 bytes.  With the daemon's
+        secret_file for this producer it is proved and never sent.
     timeout: seconds to wait for the daemon.
     max_jobs, max_bytes: jobs in flight, and bytes of their latents, before
         decode() waits or raises Busy; 0: 1024 and 1 GiB.
     software: name and version of the application, for the daemon's log.
+    secret_file: the secret as the content of a file; None, with no secret
+        either: $LATENTD_SECRET_FILE, if that is set.
+    tls_ca: file of who signed the daemon's certificate, for tls+tcp://;
+        tls_certificate, tls_key: files of this side's; tls_name: the name that
+        the daemon's certificate must have, instead of the url's host.  None:
+        $LATENTD_TLS_CA, $LATENTD_TLS_CERT, $LATENTD_TLS_KEY, $LATENTD_TLS_NAME.
 
     Raises DaemonUnavailable, Denied, InvalidError, LibraryMissing, and
     ClientClosed in a process that was forked from one that has connected.
     """
     return Client(url, name, secret=secret, timeout=timeout,
-                  max_jobs=max_jobs, max_bytes=max_bytes, software=software)
+                  max_jobs=max_jobs, max_bytes=max_bytes, software=software,
+                  secret_file=secret_file, tls_ca=tls_ca,
+                  tls_certificate=tls_certificate, tls_key=tls_key,
+                  tls_name=tls_name)
 
 
 def default_url() -> str:

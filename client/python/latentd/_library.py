@@ -55,6 +55,18 @@ class Metadata(ctypes.Structure):
 _LATER = ("later", ctypes.c_uint64 * 32)
 
 
+class Tls(ctypes.Structure):
+    """struct latentd_tls"""
+
+    _fields_ = [
+        ("ca_file", ctypes.c_char_p),
+        ("certificate_file", ctypes.c_char_p),
+        ("key_file", ctypes.c_char_p),
+        ("server_name", ctypes.c_char_p),
+        _LATER,
+    ]
+
+
 class Options(ctypes.Structure):
     """struct latentd_client_options"""
 
@@ -67,6 +79,8 @@ class Options(ctypes.Structure):
         ("max_jobs", ctypes.c_uint32),
         ("max_bytes", ctypes.c_uint64),
         ("software", ctypes.c_char_p),
+        ("secret_file", ctypes.c_char_p),
+        ("tls", ctypes.POINTER(Tls)),
         _LATER,
     ]
 
