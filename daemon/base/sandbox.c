@@ -180,10 +180,10 @@ forbid_uses(scmp_filter_ctx filter)
 		if (family != AF_UNIX && family != AF_INET &&
 		    family != AF_INET6)
 			rv |= seccomp_rule_add(filter, no, SCMP_SYS(socket), 1,
-			    SCMP_A0(SCMP_CMP_EQ, family));
+			    SCMP_A0(SCMP_CMP_EQ, family, 0));
 	}
-	rv |= seccomp_rule_add(
-	    filter, no, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_GT, AF_NETLINK));
+	rv |= seccomp_rule_add(filter, no, SCMP_SYS(socket), 1,
+	    SCMP_A0(SCMP_CMP_GT, AF_NETLINK, 0));
 	rv |= seccomp_rule_add(filter, no, SCMP_SYS(clone), 1,
 	    SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, CLONE_NEWUSER));
 	/* Its flags are in memory, where no filter sees them; libc then uses
