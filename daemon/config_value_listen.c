@@ -157,12 +157,16 @@ static enum latentd_err
 read_file(const char *key, const char *path, bool secret, size_t most,
     char **content, size_t *bytes, struct reason *why)
 {
-	enum latentd_err err = LATENTD_OK;
+	char file[CONFIG_PATH_BYTES];
+	enum latentd_err err;
 	ssize_t n = -1;
 	int fd;
 
 	*content = NULL;
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	err = config_resolve_path(key, path, file, why);
+	if (err != LATENTD_OK)
+		return err;
+	fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return reason_set(why, LATENTD_ERR_IO, "cannot read %s %s: %s",
 		    key, path, strerror(errno));

@@ -13,7 +13,7 @@
 #include "base/sandbox.h"
 #include "config_value.h"
 
-#define READ_MAX (CONFIG_ENDPOINTS_MAX + 4u)
+#define READ_MAX (CONFIG_ENDPOINTS_MAX + CONFIG_PRODUCERS_MAX + 8u)
 #define WRITE_MAX (CONFIG_LISTEN_MAX + 2u)
 
 struct paths {
@@ -69,6 +69,13 @@ collect(struct paths *p, const struct config *config, const char *path)
 {
 	add_directory(p->read, &p->read_n, READ_MAX, path);
 	add_read(p, config->http_token_file);
+	add_read(p, config->tls_certificate.path);
+	add_read(p, config->tls_key.path);
+	add_read(p, config->tls_client_ca.path);
+	for (size_t i = 0; i < config->producers_n; i++) {
+		if (config->producers[i].secret_file != NULL)
+			add_read(p, config->producers[i].secret_file);
+	}
 	for (size_t i = 0; i < config->endpoints_n; i++)
 		add_read(p, config->endpoints[i].token_file);
 	for (size_t i = 0; i < config->listen_n; i++)

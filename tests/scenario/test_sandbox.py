@@ -183,3 +183,27 @@ def test_other_words_are_refused(start_fake, short_tmp, value):
         capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert f'sandbox is "{value}", but must be auto or no' in done.stderr
+
+
+def write_secret(path, text):
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
+def test_secrets_of_producers_are_read_again_inside(
+    start_fake, start_daemon, release, short_tmp, stack
+):
+    elsewhere = stack.enter_context(processes.short_directory())
+    secret = elsewhere / "secret"
+    write_secret(secret, "0123456789abcdef0123456789abcdef\n")
+    daemon = start_daemon({
+        **start_fake().section(),
+        "producer studio": {"secret_file": secret},
+    }, **release)
+    for i in range(2):
+        secret.unlink()
+        write_secret(secret, f"{i}123456789abcdef0123456789abcdef\n")
+        daemon.signal(signal.SIGHUP)
+        processes.wait_until(
+            lambda: daemon.stderr().count("configuration taken over") == i + 1,
+            "it is read")

@@ -198,6 +198,25 @@ def test_a_token_may_be_a_credential(
     assert fake.requests[-1].headers["Authorization"] == "Bearer second"
 
 
+def test_a_producers_secret_may_be_a_credential(short_tmp):
+    path = short_tmp / "latentd.conf"
+    path.write_text(processes.ini_text({
+        "producer studio": {"secret_file": "credential:studio"},
+        "endpoint e": {
+            "model": "sdxl", "task": "decode", "url": "http://127.0.0.1:1/"},
+    }))
+    secret = short_tmp / "studio"
+    secret.touch(mode=0o600)
+    secret.write_text("0123456789abcdef0123456789abcdef\n")
+    argv = (processes.program("latentd"), "--config", path, "--check")
+    env = {"CREDENTIALS_DIRECTORY": str(short_tmp)}
+    done = processes.run(*argv, env=env, check=0)
+    assert b"secret_file = credential:studio" in done.stdout
+    secret.unlink()
+    done = processes.run(*argv, env=env, check=3)
+    assert b"credential:studio" in done.stderr
+
+
 @pytest.mark.parametrize("value, directory, said", [
     ("credential:x", None, "LoadCredential"),
     ("credential:x", "relative", "LoadCredential"),
