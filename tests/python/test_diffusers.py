@@ -13,6 +13,7 @@ import fakes
 import latentd
 import processes
 import samples
+import tiny_torch
 from arrays import latent_of
 from latentd.diffusers import StepPreview, model_of, stream, submit
 
@@ -63,6 +64,14 @@ def latents(n, model="sd-v1"):
 def direct(service, z, model="sd-v1", **fields):
     return samples.direct_pixels(service.endpoint,
                                  latent_of(z, model, **fields))
+
+
+def unless(z, step, then=fakes.good):
+    """then, but `step` for the latent z: jobs may overtake each other."""
+    def either(exchange):
+        mine = exchange.request.body == z.tobytes()
+        (step if mine else then)(exchange)
+    return either
 
 
 PIXELS = {"decode": {"output": "pixels"}}
@@ -218,24 +227,26 @@ def test_an_error_of_the_pipeline_comes_after_what_is_finished(
 
 
 def test_a_job_that_fails_raises_at_its_turn_and_cancels_the_rest(
-        start_fake, start_daemon, connect):
+        start_fake, start_daemon, connect, stack):
     gate = threading.Event()
-    fake = start_fake(fakes.good, fakes.status(400, "no"),
-                      then=fakes.held(gate))
-    client = connect(start_daemon(fake.section(parallel=1)))
-    pictures = stream(client, Pipeline(latents(4)), "abcd", **PIXELS)
+    stack.callback(gate.set)
+    z = latents(4)
+    fake = start_fake(then=unless(z[0], fakes.good, unless(
+        z[1], fakes.status(400, "no"), fakes.held(gate))))
+    client = connect(start_daemon(fake.section(parallel=4)))
+    pictures = stream(client, Pipeline(z), "abcd", **PIXELS)
     assert next(pictures).width == 64
     with pytest.raises(latentd.LatentdError, match="no"):
         next(pictures)
     assert client.pending() == []
-    gate.set()
 
 
 def test_errors_can_come_in_the_place_of_their_picture(
         start_fake, start_daemon, connect):
-    fake = start_fake(fakes.good, fakes.status(400, "no"))
-    client = connect(start_daemon(fake.section(parallel=1)))
-    found = list(stream(client, Pipeline(latents(3)), "abc", errors="yield",
+    z = latents(3)
+    fake = start_fake(then=unless(z[1], fakes.status(400, "no")))
+    client = connect(start_daemon(fake.section()))
+    found = list(stream(client, Pipeline(z), "abc", errors="yield",
                         **PIXELS))
     assert [isinstance(one, latentd.LatentdError) for one in found] == \
         [False, True, False]
@@ -375,6 +386,22 @@ def test_packed_steps_use_the_pipelines_default_size(service, connect):
         pipe(callback_on_step_end=previews)
     assert (previews.latest.result.numpy() == samples.direct_pixels(
         service.endpoint, packed)[0]).all()
+
+
+def test_torch_tensors_are_taken_and_copied(service, connect):
+    torch = tiny_torch.install()
+    z, = latents(1)
+    tensor = torch.from_numpy(z.copy())
+    client = connect(service)
+    try:
+        with StepPreview(client, every=1, output="pixels") as previews:
+            Pipeline([tensor], steps=1)(callback_on_step_end=previews)
+        found, = stream(client, Pipeline([tensor]), ["a"], **PIXELS)
+    finally:
+        tiny_torch.remove()
+    expected = direct(service, z)[0]
+    assert (previews.latest.result.numpy() == expected).all()
+    assert (found.numpy() == expected).all()
 
 
 # ---- the package, and the examples ----
