@@ -7,13 +7,14 @@ when a graph ends, fails or is interrupted.  The daemon keeps what ComfyUI's own
 end leaves behind, for the same name.
 """
 
+import concurrent.futures
 import logging
 import queue
 import threading
 
 import folder_paths
 
-from . import service
+from .service import RemoteError, package
 
 _SUFFIXES = {"png": ".png", "jpg": ".jpg", "mp4": ".mp4"}
 WAITING_MAX = 1024
@@ -29,6 +30,19 @@ class Ticket:
         self.queue_key = queue_key
 
 
+class Earlier(concurrent.futures.Future):
+    """Stands in for the job of a result that an earlier ComfyUI has left."""
+
+    def __init__(self, result):
+        super().__init__()
+        self.key = result.key
+        self.set_result(result)
+
+    @property
+    def progress(self):
+        return package().Progress("done", 0, None, 0.0)
+
+
 class Queues:
     """Tickets by (daemon, name), in the order of submitting."""
 
@@ -40,7 +54,7 @@ class Queues:
         """Raises RemoteError when n more would be too many."""
         waiting = len(self.tickets(queue_key))
         if waiting + n > WAITING_MAX:
-            raise service.RemoteError(
+            raise RemoteError(
                 f"{waiting} images of \"{queue_key[1]}\" wait to be fetched, "
                 f"at most {WAITING_MAX} may.\n\nRun a graph with Collect "
                 "Images, or connect Save When Done to Submit and Go On.")

@@ -6,7 +6,7 @@ import json
 import comfy.cli_args
 
 from . import service, tensors
-from .jobs import Ticket, log, saver, waiting
+from .jobs import Earlier, Ticket, log, saver, waiting
 from .nodes import CATEGORY, DAEMON, MODEL
 
 NAME = ("STRING", {
@@ -173,23 +173,29 @@ class CollectNode:
         return service.check_address(daemon) if named is True else named
 
     def collect(self, name, wait=True, jobs=None, daemon=""):
+        key = (daemon, name)
         client = service.connect(daemon, name)
-        earlier = []
         with service.explained(daemon):
             if jobs is None:
-                earlier = list(client.collect(1.0 if wait else 0.0))
-            tickets = waiting.tickets((daemon, name)) if jobs is None else jobs
+                self._take_earlier(client, key, wait)
+            tickets = waiting.tickets(key) if jobs is None else jobs
             if not wait:
                 tickets = [one for one in tickets if one.job.done()]
-            images = [self._image(result) for result in earlier]
-            images += self._fetch(tickets)
+            images = self._fetch(tickets, jobs is not None)
         if not images:
             return (self._nothing(name),)
         return (images,)
 
-    def _fetch(self, tickets):
-        """A job that failed is told of once; the others stay for the next
-        time."""
+    def _take_earlier(self, client, key, wait):
+        """Among what waits, results that an earlier ComfyUI has left.  When
+        nothing else does, they get a moment to arrive."""
+        patience_s = 1.0 if wait and not waiting.tickets(key) else 0.0
+        for result in client.collect(patience_s):
+            waiting.add(Ticket(Earlier(result), key))
+
+    def _fetch(self, tickets, connected):
+        """The images, when all are there.  A job that failed is told of once;
+        the others stay for the next time."""
         if not tickets:
             return []
         try:
@@ -200,13 +206,25 @@ class CollectNode:
                                        one.job.exception() is not None):
                     waiting.remove(one)
             raise
-        images = [self._image(result) for result in results]
-        for one in tickets:
-            waiting.remove(one)
+        images = []
+        for one, result in zip(tickets, results):
+            if result.output != "mp4":
+                images.append(tensors.flat(tensors.images([result])))
+            elif connected:
+                raise service.RemoteError(
+                    "An mp4 cannot become images here.\n\nChoose png in "
+                    "Submit and Go On, or connect Save When Done.")
+        self._forget(tickets, results)
         return images
 
-    def _image(self, result):
-        return tensors.flat(tensors.images([result]))
+    def _forget(self, tickets, results):
+        """Videos in files that nobody has asked to save are saved all the
+        same: no IMAGE can hold them, and they must not be in the way."""
+        for one, result in zip(tickets, results):
+            if result.output == "mp4":
+                saver.save(one, "latentd/collected")
+            else:
+                waiting.remove(one)
 
     def _nothing(self, name):
         blocker = _blocker()

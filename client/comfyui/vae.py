@@ -19,6 +19,7 @@ class RemoteVAE:
     first_stage_model = None
     patcher = None
     input_channels = output_channels = 3
+    pad_channel_value = extra_1d_channel = None
     disable_offload = True
     handles_tiling = True
     not_video = False

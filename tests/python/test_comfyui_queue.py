@@ -15,6 +15,7 @@ import fakes
 import latentd
 import samples
 from order import wait_ended
+from processes import wait_until
 from test_comfyui import (
     PATIENCE_S,
     check_image,
@@ -57,6 +58,19 @@ def latent_dict(n=1, seed=0):
 def held_pixels(array):
     """What a fake endpoint makes of each latent of a batch."""
     return [fakes.fake_pixels(one.tobytes(), 1, 64, 64) for one in array]
+
+
+def collect_all(server, n):
+    """n images, by as many graphs as it takes until they are delivered."""
+    found = []
+
+    def collected():
+        found.extend(image for image in server.run(collect_graph())["8"][0]
+                     if not isinstance(image, comfy_standin.ExecutionBlocker))
+        return len(found) == n
+
+    wait_until(collected, f"{n} images are collected")
+    return found
 
 
 def unless(one, step, then=fakes.good):
@@ -163,14 +177,40 @@ def test_what_a_restart_leaves_behind_is_collected(held, comfy):
     held.gate.set()
     wait_ended(held, 2)
     server = comfy(held)
-    found = [image for _ in range(2) for image in
-             server.run(collect_graph())["8"][0]
-             if not isinstance(image, comfy_standin.ExecutionBlocker)]
+    found = collect_all(server, 2)
     by_pixels = sorted(found, key=lambda image: image.cpu().numpy().sum())
     expected = sorted(held_pixels(array), key=lambda pixels: (
         pixels.astype(np.float32) / 255).sum())
     for image, pixels in zip(by_pixels, expected, strict=True):
         check_image(image, pixels)
+
+
+def test_interrupting_collect_keeps_what_a_restart_has_left(
+        start_fake, start_daemon, stack, comfy):
+    gate = threading.Event()
+    stack.callback(gate.set)
+    array, latent = latent_dict(2)
+    fake = start_fake(then=unless(array[0], fakes.good, fakes.held(gate)))
+    daemon = start_daemon(fake.section(parallel=2))
+    server = comfy(daemon)
+    given(server, {"samples": torch_of(array[:1])})
+    server.run(submit_graph())["2"][0][0][0].job.wait_accepted(PATIENCE_S)
+    server.service().disconnect()
+    wait_ended(daemon, 1)
+    server = comfy(daemon)
+    queues = server.jobs().waiting
+    given(server, {"samples": torch_of(array[1:])})
+    server.run(submit_graph())
+    end = run_in_thread(stack, server, collect_graph())
+    fake.wait_requests(2)
+    server.interrupt()
+    assert isinstance(end()["error"], comfy_standin.Interrupted)
+    gate.set()
+    found = collect_all(server, 2)
+    sums = sorted(float(image.cpu().numpy().sum()) for image in found)
+    assert sums == sorted(float((pixels.astype(np.float32) / 255).sum())
+                          for pixels in held_pixels(array))
+    assert queues.tickets(("", "me")) == []
 
 
 def test_a_job_that_failed_is_told_of_once_and_the_rest_stays(
@@ -256,13 +296,20 @@ def test_videos_are_saved_as_mp4_and_as_frames(service, comfy):
     check_image(server.run(collect_graph())["8"][0][0], expected)
 
 
-def test_an_mp4_cannot_be_collected_and_says_so(service, comfy):
+def test_an_mp4_cannot_be_collected_and_is_saved_instead(service, comfy):
     latent = vae_latent("hunyuan-video", (1, 16, 2, 8, 8))
     server = comfy(service)
     given(server, {"samples": torch_of(latent)})
-    server.run(submit_graph("hunyuan-video", format="mp4"))
-    with pytest.raises(comfy_standin.NodeError, match="mp4 is not decoded"):
-        server.run(collect_graph())
+    graph = submit_graph("hunyuan-video", format="mp4")
+    with pytest.raises(comfy_standin.NodeError, match="Choose png"):
+        server.run(collect_graph(graph))
+    # It is still there for a collect by name, which has no image for it.
+    server.run(collect_graph())
+    server.wait_saved()
+    path, = server.hub.output_dir.rglob("*.mp4")
+    assert path.name == "collected_00001_.mp4"
+    assert path.read_bytes()[4:8] == b"ftyp"
+    assert server.jobs().waiting.tickets(("", "me")) == []
 
 
 def test_what_cannot_be_saved_is_logged_and_stays(service, comfy, caplog):
