@@ -229,6 +229,18 @@ def test_a_job_that_failed_is_told_of_once_and_the_rest_stays(
         check_image(image, held_pixels(array)[i])
 
 
+def test_the_example_of_collecting_runs(service, comfy):
+    array, latent = latent_dict(2)
+    server = comfy(service)
+    given(server, latent)
+    server.run(submit_graph(name="comfyui"))
+    server.run(comfy_standin.load_workflow("collect.json", server.nodes))
+    files = sorted(server.hub.output_dir.rglob("*.png"))
+    for path, pixels in zip(files, direct(service, "sd-v1", array),
+                            strict=True):
+        assert (samples.pixels_of(path.read_bytes()) == pixels).all()
+
+
 # ---- saving ----
 
 

@@ -69,7 +69,7 @@ class StepPreview:
             sees one; the first is also shown as a warning.
     """
 
-    #: diffusers' PipelineCallback has this; it saves the second argument.
+    #: What diffusers' MultiPipelineCallbacks asks its members for.
     tensor_inputs = ["latents"]
 
     def __init__(self, client: Client, *, every: int = 0,
