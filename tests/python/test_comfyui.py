@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The nodes for ComfyUI, in graphs, against a daemon and an endpoint."""
 
+import os
 import sys
 import threading
 import tomllib
@@ -391,6 +392,19 @@ def test_without_the_package_it_is_named(comfy, service, monkeypatch):
     monkeypatch.setattr(module, "__file__", "/nowhere/else/service.py")
     with pytest.raises(module.RemoteError, match="pip install"):
         module.connect()
+
+
+def test_in_the_source_tree_the_package_is_found(tmp_path):
+    tests = processes.SOURCE_DIR / "tests"
+    done = processes.run(sys.executable, "-c", f"""
+import comfy_standin
+server = comfy_standin.Comfy({str(tmp_path)!r})
+print(server.service().package().__file__)
+""", env={"PYTHONPATH": ":".join(
+        [f"{tests}/python", f"{tests}/support"] +
+        os.environ.get("PYTHONPATH", "").split(":"))}, check=0)
+    assert done.stdout.decode().strip() == str(
+        processes.SOURCE_DIR / "client/python/latentd/__init__.py")
 
 
 # ---- the package ----
