@@ -13,65 +13,31 @@
 #include "message_table.h"
 #include "proof.h"
 
-static const char *const task_names[] = {"decode", "encode"};
-static const char *const space_names[] = {"model", "vae"};
-static const char *const dtype_names[] = {
+const char *const message_task_names[2] = {"decode", "encode"};
+const char *const message_space_names[2] = {"model", "vae"};
+const char *const message_dtype_names[5] = {
     NULL, "float16", "bfloat16", "float32", "uint8"};
-static const char *const output_names[] = {
+const char *const message_output_names[7] = {
     NULL, "jpg", "png", "mp4", "pixels", "float", "latent"};
-static const char *const state_names[] = {
+const char *const message_state_names[JOB_STATE_COUNT] = {
     NULL, "queued", "active", "done", "failed", "cancelled", "expired"};
-static const char *const priority_names[] = {"normal", "urgent", "high", "low"};
+const char *const message_priority_names[4] = {
+    "normal", "urgent", "high", "low"};
 static const char *const op_names[] = {
     NULL, "pause", "resume", "drain", "kick", "purge", "reload"};
 static const char *const side_names[] = {"both", "in", "out"};
-static const char *const err_names[] = {
+const char *const message_err_names[LATENTD_ERR_COUNT] = {
 #define ERR_NAME(e, name, text) name,
     LATENTD_ERROR_TABLE(ERR_NAME)
 #undef ERR_NAME
 };
 
 static_assert(sizeof(enum latentd_task) == sizeof(int), "enums are ints");
-static_assert(sizeof(state_names) / sizeof(state_names[0]) == JOB_STATE_COUNT,
+static_assert(sizeof(message_state_names) / sizeof(message_state_names[0]) ==
+	JOB_STATE_COUNT,
     "every state has a name");
 
 #define N(array) (sizeof(array) / sizeof((array)[0]))
-
-#define U64(s, f, req, top)                                                \
-	{                                                                  \
-#f, FIELD_U64, req, offsetof(struct s, f), 0, top, NULL, 0 \
-	}
-#define BOOL(s, f)                                                          \
-	{                                                                   \
-#f, FIELD_BOOL, false, offsetof(struct s, f), 0, 0, NULL, 0 \
-	}
-#define NAME(s, f, req)                                        \
-	{                                                      \
-#f, FIELD_NAME, req, offsetof(struct s, f), 0, \
-		    LATENTD_MAX_NAME_BYTES, NULL, 0            \
-	}
-#define TEXT(s, f, req, top)                                                \
-	{                                                                   \
-#f, FIELD_TEXT, req, offsetof(struct s, f), 0, top, NULL, 0 \
-	}
-#define BIN(s, f, req, top)                                                \
-	{                                                                  \
-#f, FIELD_BIN, req, offsetof(struct s, f), 0, top, NULL, 0 \
-	}
-#define ENUM(s, f, req, table)                                           \
-	{                                                                \
-#f, FIELD_ENUM, req, offsetof(struct s, f), 0, 0, table, \
-		    sizeof(table) / sizeof((table)[0])                   \
-	}
-#define TENSOR(s)                                                            \
-	{"dtype", FIELD_ENUM, false, offsetof(struct s, tensor.dtype), 0, 0, \
-	    dtype_names, sizeof(dtype_names) / sizeof(dtype_names[0])},      \
-	{                                                                    \
-		"shape", FIELD_SHAPE, false, offsetof(struct s, tensor), 0,  \
-		    LATENTD_MAX_DIM, NULL, 0                                 \
-	}
-#define SECRET(s) BIN(s, secret, false, LATENTD_MAX_SECRET_BYTES)
-#define ANY UINT64_MAX
 
 static const struct field hello_fields[] = {
     NAME(message_hello, producer, true),
@@ -98,15 +64,15 @@ static const struct field submit_fields[] = {
     NAME(message_submit, producer, true),
     SECRET(message_submit),
     NAME(message_submit, key, true),
-    ENUM(message_submit, task, true, task_names),
+    ENUM(message_submit, task, true, message_task_names),
     NAME(message_submit, model, true),
-    ENUM(message_submit, space, false, space_names),
+    ENUM(message_submit, space, false, message_space_names),
     TENSOR(message_submit),
     U64(message_submit, height_px, false, LATENTD_MAX_SIDE_PX),
     U64(message_submit, width_px, false, LATENTD_MAX_SIDE_PX),
-    ENUM(message_submit, output, false, output_names),
+    ENUM(message_submit, output, false, message_output_names),
     U64(message_submit, metadata_bytes, false, LATENTD_MAX_METADATA_BYTES),
-    ENUM(message_submit, priority, false, priority_names),
+    ENUM(message_submit, priority, false, message_priority_names),
     U64(message_submit, deadline_ms, false, LATENTD_MAX_DEADLINE_MS),
     BOOL(message_submit, refuse_late),
     BOOL(message_submit, cancel_on_disconnect),
@@ -114,7 +80,7 @@ static const struct field submit_fields[] = {
 static const struct field accepted_fields[] = {
     U64(message_accepted, instance, true, ANY),
     U64(message_accepted, id, true, ANY),
-    ENUM(message_accepted, state, true, state_names),
+    ENUM(message_accepted, state, true, message_state_names),
     U64(message_accepted, position, true, ANY),
     U64(message_accepted, estimated_wait_ms, false, ANY),
 };
@@ -125,7 +91,7 @@ static const struct field busy_fields[] = {
     U64(message_busy, estimated_wait_ms, false, ANY),
 };
 static const struct field rejected_fields[] = {
-    ENUM(message_rejected, code, true, err_names),
+    ENUM(message_rejected, code, true, message_err_names),
     TEXT(message_rejected, message, true, LATENTD_MAX_TEXT_BYTES),
 };
 static const struct field collect_fields[] = {
@@ -140,10 +106,10 @@ static const struct field result_fields[] = {
     U64(message_result, tag, true, ANY),
     U64(message_result, id, true, ANY),
     NAME(message_result, key, true),
-    ENUM(message_result, state, true, state_names),
-    ENUM(message_result, code, true, err_names),
+    ENUM(message_result, state, true, message_state_names),
+    ENUM(message_result, code, true, message_err_names),
     TEXT(message_result, message, false, LATENTD_MAX_TEXT_BYTES),
-    ENUM(message_result, output, false, output_names),
+    ENUM(message_result, output, false, message_output_names),
     TENSOR(message_result),
     {"part_bytes", FIELD_U64S, false,
 	offsetof(struct message_result, part_bytes),
@@ -173,12 +139,12 @@ static const struct field cancel_fields[] = {
 };
 static const struct field cancelled_fields[] = {
     U64(message_cancelled, id, true, ANY),
-    ENUM(message_cancelled, state, true, state_names),
+    ENUM(message_cancelled, state, true, message_state_names),
 };
 static const struct field list_fields[] = {
     NAME(message_list, producer, true),
     SECRET(message_list),
-    ENUM(message_list, state, false, state_names),
+    ENUM(message_list, state, false, message_state_names),
     NAME(message_list, of, false),
     U64(message_list, after, false, ANY),
     U64(message_list, limit, false, LATENTD_MAX_LIST),
@@ -211,9 +177,9 @@ static const struct field event_fields[] = {
     U64(message_event, id, true, ANY),
     NAME(message_event, producer, true),
     NAME(message_event, model, true),
-    ENUM(message_event, task, true, task_names),
-    ENUM(message_event, state, true, state_names),
-    ENUM(message_event, output, false, output_names),
+    ENUM(message_event, task, true, message_task_names),
+    ENUM(message_event, state, true, message_state_names),
+    ENUM(message_event, output, false, message_output_names),
     U64(message_event, part_bytes, false, ANY),
 };
 
@@ -265,14 +231,14 @@ message_type_name(enum message_type type)
 const char *
 job_state_name(enum job_state state)
 {
-	return state == JOB_NEW ? "new" : state_names[state];
+	return state == JOB_NEW ? "new" : message_state_names[state];
 }
 
 enum job_state
 job_state_find(const char *name)
 {
 	for (int i = JOB_QUEUED; i < JOB_STATE_COUNT; i++) {
-		if (strcmp(name, state_names[i]) == 0)
+		if (strcmp(name, message_state_names[i]) == 0)
 			return (enum job_state)i;
 	}
 	return JOB_NEW;
@@ -281,13 +247,14 @@ job_state_find(const char *name)
 const char *
 task_name(enum latentd_task task)
 {
-	return task_names[task];
+	return message_task_names[task];
 }
 
 const char *
 output_name(enum latentd_output output)
 {
-	return output == LATENTD_OUT_NONE ? "none" : output_names[output];
+	return output == LATENTD_OUT_NONE ? "none"
+					  : message_output_names[output];
 }
 
 bool
@@ -307,14 +274,14 @@ message_is_name(const char *at, size_t bytes)
 const char *
 priority_name(enum latentd_priority priority)
 {
-	return priority_names[priority];
+	return message_priority_names[priority];
 }
 
 bool
 priority_find(const char *name, enum latentd_priority *priority)
 {
-	for (int i = 0; i < (int)N(priority_names); i++) {
-		if (strcmp(name, priority_names[i]) != 0)
+	for (int i = 0; i < (int)N(message_priority_names); i++) {
+		if (strcmp(name, message_priority_names[i]) != 0)
 			continue;
 		*priority = (enum latentd_priority)i;
 		return true;

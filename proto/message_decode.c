@@ -235,19 +235,21 @@ decode_entry(struct decoding *d, uint32_t *seen)
 }
 
 enum latentd_err
-message_decode(const struct message_frame *frame,
-    struct message_scratch *scratch, union message_any *out, struct reason *why)
+message_decode_fields(const struct message_shape *shape, const void *map,
+    size_t map_bytes, struct message_scratch *scratch, void *out,
+    size_t out_bytes, struct reason *why)
 {
-	struct decoding d = {.shape = message_shape((unsigned)frame->type),
+	const uint8_t *at = map;
+	struct decoding d = {.shape = shape,
 	    .scratch = scratch,
-	    .r = {frame->header, frame->header + frame->header_bytes},
-	    .out = (uint8_t *)out,
+	    .r = {at, at + map_bytes},
+	    .out = out,
 	    .why = why};
 	uint32_t entries_n, seen = 0;
 	enum latentd_err err;
 
 	assert(d.shape != NULL && d.shape->fields_n <= 32);
-	memset(out, 0, sizeof(*out));
+	memset(out, 0, out_bytes);
 	if (!reader_map(&d.r, &entries_n))
 		return reason_set(why, LATENTD_ERR_PROTOCOL,
 		    "%s: the header must be a msgpack map", d.shape->name);
@@ -267,4 +269,13 @@ message_decode(const struct message_frame *frame,
 			    d.shape->fields[i].name);
 	}
 	return LATENTD_OK;
+}
+
+enum latentd_err
+message_decode(const struct message_frame *frame,
+    struct message_scratch *scratch, union message_any *out, struct reason *why)
+{
+	return message_decode_fields(message_shape((unsigned)frame->type),
+	    frame->header, frame->header_bytes, scratch, out, sizeof(*out),
+	    why);
 }

@@ -152,22 +152,13 @@ pack_field(msgpack_packer *pk, const struct field *f, const uint8_t *in)
 }
 
 size_t
-message_encode(enum message_type type, const void *in, uint64_t body_bytes,
+message_encode_fields(const struct message_shape *shape, const void *in,
     void *buf, size_t buf_bytes)
 {
-	const struct message_shape *shape = message_shape((unsigned)type);
-	struct out o;
+	struct out o = {buf, buf_bytes, false};
 	msgpack_packer pk;
-	uint8_t *preamble = buf;
-	size_t present_n = 0, header_bytes;
+	size_t present_n = 0;
 
-	assert(shape != NULL);
-	if (buf_bytes < MESSAGE_PREAMBLE_BYTES)
-		return 0;
-	o = (struct out){preamble + MESSAGE_PREAMBLE_BYTES,
-	    buf_bytes - MESSAGE_PREAMBLE_BYTES, false};
-	if (o.left_bytes > LATENTD_MAX_HEADER_BYTES)
-		o.left_bytes = LATENTD_MAX_HEADER_BYTES;
 	msgpack_packer_init(&pk, &o, on_write);
 	for (size_t i = 0; i < shape->fields_n; i++)
 		present_n += !is_absent(&shape->fields[i], in);
@@ -178,9 +169,27 @@ message_encode(enum message_type type, const void *in, uint64_t body_bytes,
 		pack_name(&pk, shape->fields[i].name);
 		pack_field(&pk, &shape->fields[i], in);
 	}
-	if (o.full)
+	return o.full ? 0 : (size_t)(o.at - (uint8_t *)buf);
+}
+
+size_t
+message_encode(enum message_type type, const void *in, uint64_t body_bytes,
+    void *buf, size_t buf_bytes)
+{
+	const struct message_shape *shape = message_shape((unsigned)type);
+	uint8_t *preamble = buf;
+	size_t header_bytes;
+
+	assert(shape != NULL);
+	if (buf_bytes < MESSAGE_PREAMBLE_BYTES)
 		return 0;
-	header_bytes = (size_t)(o.at - preamble) - MESSAGE_PREAMBLE_BYTES;
+	buf_bytes -= MESSAGE_PREAMBLE_BYTES;
+	if (buf_bytes > LATENTD_MAX_HEADER_BYTES)
+		buf_bytes = LATENTD_MAX_HEADER_BYTES;
+	header_bytes = message_encode_fields(
+	    shape, in, preamble + MESSAGE_PREAMBLE_BYTES, buf_bytes);
+	if (header_bytes == 0)
+		return 0;
 	memcpy(preamble, "LD", 2);
 	preamble[2] = LATENTD_PROTOCOL_VERSION;
 	preamble[3] = (uint8_t)type;

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check that includes point only downward: `floors.py SOURCE_DIR`.
 
-    include -> proto (client stops here) -> daemon/base -> job and its kin
-            -> stages (never each other) -> dispatch -> report -> pipeline
+    include -> proto -> spool (client stops here) -> daemon/base -> job and its
+            kin -> stages (never each other) -> dispatch -> report -> pipeline
             -> main
 
 A part may include itself and the parts that ALLOWED names.  Every #include of
@@ -28,7 +28,8 @@ STAGES = (
     "buried", "admin", "service", "confine",
 )
 
-GROUND = {"include", "proto"}
+# spool/ is the durable spool's format and file, for the daemon and latentctl.
+GROUND = {"include", "proto", "spool"}
 SHARED = GROUND | {"base"}
 BELOW_STAGES = SHARED | {f"daemon/{name}" for name in RECORDS}
 BELOW_DISPATCH = BELOW_STAGES | {f"daemon/{name}" for name in STAGES}
@@ -37,6 +38,7 @@ BELOW_PIPELINE = BELOW_DISPATCH | {"daemon/dispatch"}
 ALLOWED = {
     "include": set(),
     "proto": {"include"},
+    "spool": GROUND - {"spool"},
     "client": GROUND,
     "examples": {"include"},
     "endpoint": SHARED,
@@ -64,7 +66,9 @@ FORBIDDEN = {
     ),
 }
 
-INCLUDE_DIRS = ("include", "proto", "daemon", "client", "endpoint")
+INCLUDE_DIRS = (
+    "include", "proto", "spool", "daemon", "client", "endpoint",
+)
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 
 
