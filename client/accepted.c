@@ -78,6 +78,24 @@ latentd_job_id(struct latentd_client *c, uint64_t ticket, uint64_t *id)
 }
 
 enum latentd_err
+latentd_job_durability(struct latentd_client *c, uint64_t ticket,
+    enum latentd_durability *durability)
+{
+	enum latentd_err err = LATENTD_OK;
+	const struct job *job;
+
+	pthread_mutex_lock(&c->mutex);
+	job = jobs_find_ticket(&c->jobs, ticket);
+	if (job == NULL || job->stage != STAGE_ACCEPTED)
+		err = reason_set(client_reason(), LATENTD_ERR_NOT_FOUND,
+		    "ticket %ju is not with the daemon", (uintmax_t)ticket);
+	else
+		*durability = job->durability;
+	pthread_mutex_unlock(&c->mutex);
+	return err;
+}
+
+enum latentd_err
 latentd_job_estimate(struct latentd_client *c, uint64_t ticket,
     uint64_t *position, uint64_t *estimated_wait_ms)
 {

@@ -32,6 +32,7 @@ struct submit {
 	size_t done_n;
 	size_t failed_n;
 	int failed_status; /* what to exit with for these */
+	size_t spooled_n; /* of the accepted ones: on the daemon's disk */
 	uint64_t position; /* of the last one that was accepted */
 	uint64_t wait_ms;
 };
@@ -120,6 +121,7 @@ static int
 wait_accepted(struct submit *s, const struct handed *h)
 {
 	int64_t left_ms = -1;
+	enum latentd_durability durability = LATENTD_DURABILITY_NONE;
 	enum latentd_err err;
 
 	if (s->until_ms >= 0) {
@@ -133,6 +135,8 @@ wait_accepted(struct submit *s, const struct handed *h)
 		s->done_n++;
 		printf("%s\t%s\n", h->key, h->path);
 		fflush(stdout);
+		latentd_job_durability(s->client, h->ticket, &durability);
+		s->spooled_n += durability == LATENTD_DURABILITY_SPOOLED;
 		s->position = s->wait_ms = 0;
 		latentd_job_estimate(
 		    s->client, h->ticket, &s->position, &s->wait_ms);
@@ -182,6 +186,17 @@ tell_estimate(const struct submit *s)
 	    (double)s->wait_ms / 1000);
 }
 
+/* Whether what was accepted survives the daemon.  A job that is done already
+ * does not say. */
+static void
+tell_durability(const struct submit *s)
+{
+	if (s->spooled_n > 0)
+		ctl_note(s->ctl, "durability: spooled");
+	else if (s->done_n > 0)
+		ctl_note(s->ctl, "durability: none, or done already");
+}
+
 int
 ctl_submit(struct ctl *ctl)
 {
@@ -203,6 +218,7 @@ ctl_submit(struct ctl *ctl)
 	}
 	progress_end();
 	tell_estimate(s);
+	tell_durability(s);
 	if (status == CTL_DONE)
 		status = s->failed_status;
 	free(s);

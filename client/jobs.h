@@ -15,7 +15,7 @@
 #include <nng/nng.h>
 #include <uthash.h>
 
-#include "latentd/limits.h"
+#include "latentd/types.h"
 
 struct latentd_result;
 
@@ -58,6 +58,7 @@ struct job {
 	bool abandoned; /* nobody wants the result any more */
 	bool finished; /* has its result, waits for its SUBMIT's reply */
 	struct job_options options;
+	enum latentd_durability durability; /* as the daemon said */
 	uint64_t position; /* as the daemon said last */
 	uint64_t estimated_wait_ms; /* the same; 0: not known */
 	uint64_t estimated_at_ms; /* when it said so */

@@ -95,6 +95,7 @@ take_accepted(struct latentd_client *c, struct job *job,
 	due_estimated(job, in->position, in->estimated_wait_ms);
 	job->options.give_up_at_ms = 0;
 	job->id = in->id;
+	job->durability = in->durability;
 	job->instance = in->instance;
 	job->accepted_at = ++c->serial;
 	job_move(&c->jobs, job, STAGE_ACCEPTED);

@@ -118,14 +118,15 @@ find_job(struct admin *a, const struct asker *asker, const char *request,
 		    "%s: field \"key\" or \"id\" is missing", request);
 	if (key.bytes > 0) {
 		*job = producer != NULL ? jobs_by_key(producer, key) : NULL;
-		if (*job == NULL)
+		/* One that is being stored was not accepted yet. */
+		if (*job == NULL || (*job)->state == JOB_NEW)
 			return reason_set(why, LATENTD_ERR_NOT_FOUND,
 			    "producer \"%s\" has no job with key \"%.*s\"",
 			    name, (int)key.bytes, key.at);
 		return LATENTD_OK;
 	}
 	*job = jobs_by_id(a->jobs, id);
-	if (*job != NULL && may_see(asker, *job))
+	if (*job != NULL && (*job)->state != JOB_NEW && may_see(asker, *job))
 		return LATENTD_OK;
 	if (asker->is_admin)
 		return reason_set(why, LATENTD_ERR_NOT_FOUND,
@@ -191,7 +192,8 @@ answer_list(
 	size_t n = 0;
 
 	for (looked_n = 0; job != NULL && looked_n < most; looked_n++) {
-		if (may_see(asker, job) && is_of(job, l->of) &&
+		if (job->state != JOB_NEW && may_see(asker, job) &&
+		    is_of(job, l->of) &&
 		    (l->state == JOB_NEW || l->state == job->state))
 			a->listed[n++] = job;
 		next = job->id;
@@ -242,7 +244,7 @@ change(struct admin *a, const struct asker *asker, enum admin_op op,
 static bool
 is_changeable(const struct job *job)
 {
-	return job->state == JOB_FAILED && job->message != NULL;
+	return job->state == JOB_FAILED && job_has_input(job) && !job->storing;
 }
 
 static nng_msg *

@@ -37,6 +37,8 @@ struct attempt {
 	bool trial; /* of an endpoint that is not fit */
 	bool warming; /* which is starting */
 
+	bool loading; /* the latent is read back; then it begins */
+	TAILQ_ENTRY(attempt) waiting; /* the same; spool_load.c's */
 	void *stage; /* the stage's own struct for it */
 
 	/* From transfer. */
@@ -56,6 +58,8 @@ struct attempt {
 
 	struct verdict verdict;
 };
+
+TAILQ_HEAD(waiting_attempts, attempt);
 
 /* attempt_create(job, part): NULL when memory is out. */
 struct attempt *attempt_create(struct job *job, size_t part);

@@ -23,7 +23,8 @@ struct reading {
 	unsigned line; /* the one being read */
 	char section[128]; /* the present one; "": none yet */
 	unsigned empty_line; /* of a section without keys so far; 0: none */
-	bool had[2]; /* [daemon], [queue] */
+	bool had[3]; /* [daemon], [queue], [spool] */
+	unsigned spool_line; /* where the last begins */
 	unsigned http_line; /* where "http" stands */
 	unsigned listen_lines[CONFIG_LISTEN_MAX + 1];
 	unsigned events_line;
@@ -69,6 +70,11 @@ static const struct key queue_keys[] = {
     {"producer_bytes", config_value_producer_bytes, false},
     {"user_jobs", config_value_user_jobs, false},
     {"user_bytes", config_value_user_bytes, false},
+};
+static const struct key spool_keys[] = {
+    {"path", config_value_spool_path, false},
+    {"size", config_value_spool_size, false},
+    {"durability", config_value_spool_durability, false},
 };
 static const struct key producer_keys[] = {
     {"weight", config_value_own_weight, false},
@@ -125,6 +131,10 @@ keys_of(const char *section, size_t *n)
 	if (strcmp(section, "queue") == 0) {
 		*n = N(queue_keys);
 		return queue_keys;
+	}
+	if (strcmp(section, "spool") == 0) {
+		*n = N(spool_keys);
+		return spool_keys;
 	}
 	if (strncmp(section, "producer ", 9) == 0) {
 		*n = N(producer_keys);
@@ -223,9 +233,9 @@ static void
 begin_section(struct reading *r, const char *section)
 {
 	static const char *const sections[] = {
-	    "daemon", "queue", "producer NAME", "endpoint NAME"};
+	    "daemon", "queue", "spool", "producer NAME", "endpoint NAME"};
 	struct reason what;
-	size_t n;
+	size_t n, which;
 
 	r->empty_line = r->line;
 	r->seen = 0;
@@ -241,12 +251,15 @@ begin_section(struct reading *r, const char *section)
 		begin_producer(r, section + 9);
 		return;
 	}
-	if (r->had[section[0] == 'q']) {
+	which = section[0] == 's' ? 2 : section[0] == 'q';
+	if (which == 2)
+		r->spool_line = r->line;
+	if (r->had[which]) {
 		reason_set(&what, LATENTD_ERR_INVALID,
 		    "section [%s] appears twice", section);
 		fail_at(r, r->line, &what);
 	}
-	r->had[section[0] == 'q'] = true;
+	r->had[which] = true;
 }
 
 static void
@@ -411,6 +424,9 @@ check_whole(struct reading *r)
 		line = r->http_line;
 	if (what.err == LATENTD_OK)
 		line = check_listen(r, &what);
+	if (what.err == LATENTD_OK &&
+	    config_value_spool(c, &what) != LATENTD_OK)
+		line = r->spool_line;
 	if (what.err == LATENTD_OK) {
 		line = 0;
 		config_value_defaults(c, &what);

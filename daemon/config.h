@@ -84,6 +84,11 @@ struct config {
 	unsigned hedge_percent; /* extra requests for late ones; 0: none */
 	struct producer_bounds producer; /* of those without a section */
 	struct user_bounds user; /* of all producers of a uid together */
+	/* [spool] */
+	char spool_path[CONFIG_PATH_BYTES]; /* "": none */
+	uint64_t spool_bytes; /* the map's size */
+	bool spool_durable; /* new jobs are spooled */
+	bool spool_has_durability; /* the file says so */
 	/* [producer NAME]; zeroes are filled in from ${producer} */
 	struct producer_rule *producers;
 	size_t producers_n;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What cannot change while the daemon runs: the sockets that it was opened
- * with, and the sandbox that it is in.
+ * What cannot change while the daemon runs: the sockets and the spool that it
+ * was opened with, and the sandbox that it is in.
  */
 #include <string.h>
 
@@ -61,6 +61,14 @@ same_client_ca(const struct config *a, const struct config *b)
 	return strcmp(a->tls_client_ca.path, b->tls_client_ca.path) == 0;
 }
 
+static bool
+same_spool(const struct config *a, const struct config *b)
+{
+	return strcmp(a->spool_path, b->spool_path) == 0 &&
+	    a->spool_bytes == b->spool_bytes &&
+	    a->spool_durable == b->spool_durable;
+}
+
 static const struct {
 	const char *name;
 	bool (*same)(const struct config *a, const struct config *b);
@@ -73,6 +81,7 @@ static const struct {
     {"tls_certificate", same_certificate},
     {"tls_key", same_key},
     {"tls_client_ca", same_client_ca},
+    {"[spool]", same_spool},
 };
 
 static bool

@@ -82,6 +82,11 @@ config_print(const struct config *c, FILE *out)
 	    (unsigned long long)c->producer.bytes_max,
 	    (unsigned long long)c->user.jobs_max,
 	    (unsigned long long)c->user.bytes_max);
+	if (c->spool_path[0] != '\0')
+		fprintf(out,
+		    "\n[spool]\npath = %s\nsize = %llu\ndurability = %s\n",
+		    c->spool_path, (unsigned long long)c->spool_bytes,
+		    c->spool_durable ? "spooled" : "none");
 	for (size_t i = 0; i < c->producers_n; i++) {
 		const struct producer_rule *rule = &c->producers[i];
 

@@ -247,15 +247,20 @@ bound_producers(struct config *c)
 {
 	struct producer_bounds *all = &c->producer;
 
+	uint64_t bytes = c->bytes;
+
+	/* With a spool it is that, rather than memory, which is shared. */
+	if (c->spool_path[0] != '\0' && c->spool_bytes > bytes)
+		bytes = c->spool_bytes;
 	all->weight = 1;
 	if (all->jobs_max == 0)
 		all->jobs_max = (c->jobs + 3) / 4;
 	if (all->bytes_max == 0)
-		all->bytes_max = c->bytes / 4;
+		all->bytes_max = bytes / 4;
 	if (c->user.jobs_max == 0)
 		c->user.jobs_max = (c->jobs + 1) / 2;
 	if (c->user.bytes_max == 0)
-		c->user.bytes_max = c->bytes / 2;
+		c->user.bytes_max = bytes / 2;
 	for (size_t i = 0; i < c->producers_n; i++) {
 		struct producer_bounds *own = &c->producers[i].bounds;
 
@@ -274,6 +279,12 @@ config_value_defaults(struct config *c, struct reason *why)
 	if (c->listen_n == 0)
 		snprintf(c->listen[c->listen_n++], LATENTD_MAX_URL_BYTES,
 		    "ipc:///run/latentd/latentd.sock");
+	if (c->spool_path[0] != '\0') {
+		if (c->spool_bytes == 0)
+			c->spool_bytes = UINT64_C(16) << 30;
+		if (!c->spool_has_durability)
+			c->spool_durable = true;
+	}
 	bound_producers(c);
 	if (c->events == 0 || c->events_listen[0] != '\0')
 		return LATENTD_OK;

@@ -66,6 +66,9 @@ CONFIG_VALUE(attempts);
 CONFIG_VALUE(hedge_percent);
 CONFIG_VALUE(producer_jobs);
 CONFIG_VALUE(producer_bytes);
+CONFIG_VALUE(spool_path);
+CONFIG_VALUE(spool_size);
+CONFIG_VALUE(spool_durability);
 CONFIG_VALUE(own_jobs);
 CONFIG_VALUE(own_bytes);
 CONFIG_VALUE(own_weight);
@@ -110,6 +113,9 @@ bool config_is_loopback(const char *address);
 
 /* config_value_wipe(config): forget certificates, keys and secrets. */
 void config_value_wipe(struct config *config);
+/* config_value_spool(config, why): whether what [spool] says fits together. */
+enum latentd_err config_value_spool(
+    const struct config *config, struct reason *why);
 
 /* config_value_defaults(config, why): fill in what follows from other keys. */
 enum latentd_err config_value_defaults(

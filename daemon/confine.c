@@ -6,15 +6,17 @@
  */
 #include "confine.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/sandbox.h"
 #include "config_value.h"
 
 #define READ_MAX (CONFIG_ENDPOINTS_MAX + CONFIG_PRODUCERS_MAX + 8u)
-#define WRITE_MAX (CONFIG_LISTEN_MAX + 2u)
+#define WRITE_MAX (CONFIG_LISTEN_MAX + 3u)
 
 struct paths {
 	char *read[READ_MAX];
@@ -64,6 +66,17 @@ add_socket(struct paths *p, const char *url)
 		add_directory(p->write, &p->write_n, WRITE_MAX, url + 6);
 }
 
+/* The spool's directory, or, to make it, the one that it is to be in. */
+static void
+add_spool(struct paths *p, const char *path)
+{
+	char file[CONFIG_PATH_BYTES + 2];
+
+	snprintf(file, sizeof(file), "%s%s", path,
+	    path[0] != '\0' && access(path, F_OK) == 0 ? "/." : "");
+	add_directory(p->write, &p->write_n, WRITE_MAX, file);
+}
+
 static void
 collect(struct paths *p, const struct config *config, const char *path)
 {
@@ -81,6 +94,7 @@ collect(struct paths *p, const struct config *config, const char *path)
 	for (size_t i = 0; i < config->listen_n; i++)
 		add_socket(p, config->listen[i]);
 	add_socket(p, config->events_listen);
+	add_spool(p, config->spool_path);
 }
 
 void

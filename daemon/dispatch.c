@@ -394,7 +394,12 @@ dispatch_cancel(struct dispatch *d, struct job *job, const struct reason *why)
 bool
 dispatch_has_room(const struct dispatch *d)
 {
-	return d->jobs->result_bytes + d->jobs->expected_bytes <
+	const struct jobs *jobs = d->jobs;
+
+	if (jobs->stored_max > 0 && jobs->state_n[JOB_ACTIVE] > 0 &&
+	    jobs->stored_bytes + jobs->expected_bytes >= jobs->stored_max)
+		return false;
+	return jobs->result_bytes + jobs->expected_bytes <
 	    d->options.result_bytes_max;
 }
 

@@ -16,7 +16,17 @@
 
 #define BUSY_RETRY_MAX_MS 60000u
 
+/* A SUBMIT whose job is being stored. */
+struct pending {
+	TAILQ_ENTRY(pending) link;
+	struct door_request *request;
+	const struct job *job;
+	uint32_t owner_pipe; /* the job shall end with it; 0: with none */
+	bool gone; /* it has ended already */
+};
+
 struct ingress {
+	TAILQ_HEAD(, pending) pending; /* in the order of arrival */
 	struct jobs *jobs;
 	struct auth *auth;
 	uint64_t instance;
@@ -38,12 +48,20 @@ ingress_create(struct jobs *jobs, struct auth *auth, uint64_t instance,
 	in->instance = instance;
 	in->max_body_bytes = max_body_bytes;
 	in->sinks = *sinks;
+	TAILQ_INIT(&in->pending);
 	return in;
 }
 
 void
 ingress_destroy(struct ingress *in)
 {
+	struct pending *p;
+
+	/* Their requests ended with the door. */
+	while (in != NULL && (p = TAILQ_FIRST(&in->pending)) != NULL) {
+		TAILQ_REMOVE(&in->pending, p, link);
+		free(p);
+	}
 	free(in);
 }
 
@@ -108,7 +126,9 @@ reply_accepted(struct ingress *in, struct door_request *request,
 	    .id = job->id,
 	    .state = job->state,
 	    .position = in->sinks.position(job, in->sinks.arg),
-	    .estimated_wait_ms = estimated_wait_ms};
+	    .estimated_wait_ms = estimated_wait_ms,
+	    .durability = job->spooled ? LATENTD_DURABILITY_SPOOLED
+				       : LATENTD_DURABILITY_NONE};
 
 	door_reply(request, reply_create(MESSAGE_ACCEPTED, &m, NULL, 0));
 }
@@ -167,12 +187,88 @@ refuse_new(struct ingress *in, struct door_request *request,
 	return true;
 }
 
+/* ---- jobs that are being stored ---- */
+
+static void
+wait_for_store(struct ingress *in, struct door_request *request,
+    const struct message_submit *s, const struct job *job)
+{
+	struct pending *p = calloc(1, sizeof(*p));
+
+	/* Of this size, memory that is out ends the program. */
+	if (p == NULL)
+		abort();
+	p->request = request;
+	p->job = job;
+	if (s->cancel_on_disconnect)
+		p->owner_pipe = door_peer(request).pipe;
+	TAILQ_INSERT_TAIL(&in->pending, p, link);
+}
+
+/* Take out the next that waits for ${job}, or NULL; mostly the first of all. */
+static struct pending *
+next_pending(struct ingress *in, const struct job *job)
+{
+	struct pending *p;
+
+	TAILQ_FOREACH(p, &in->pending, link)
+	{
+		if (p->job == job)
+			break;
+	}
+	if (p != NULL)
+		TAILQ_REMOVE(&in->pending, p, link);
+	return p;
+}
+
+bool
+ingress_stored(struct ingress *in, struct job *job)
+{
+	uint64_t estimate_ms = in->sinks.estimate_known(job, in->sinks.arg);
+	bool wanted = true;
+	struct pending *p;
+
+	while ((p = next_pending(in, job)) != NULL) {
+		if (p->owner_pipe != 0 && !p->gone)
+			job_own(in->jobs, job, p->owner_pipe);
+		wanted = !p->gone;
+		reply_accepted(in, p->request, job, estimate_ms);
+		free(p);
+	}
+	return wanted;
+}
+
+void
+ingress_refused(
+    struct ingress *in, const struct job *job, const struct job_busy *busy)
+{
+	struct pending *p;
+
+	while ((p = next_pending(in, job)) != NULL) {
+		reply_busy(in, p->request, busy);
+		free(p);
+	}
+}
+
+void
+ingress_gone(struct ingress *in, uint32_t pipe)
+{
+	struct pending *p;
+
+	TAILQ_FOREACH(p, &in->pending, link)
+	{
+		if (p->owner_pipe == pipe)
+			p->gone = true;
+	}
+}
+
 static void
 on_new_job(struct ingress *in, struct door_request *request,
     const struct message_submit *s, const struct message_frame *frame,
     struct producer *producer)
 {
 	uint64_t estimate_ms;
+	enum ingress_take taken;
 	struct reason why;
 	struct intake intake;
 	struct lane *lane;
@@ -191,11 +287,16 @@ on_new_job(struct ingress *in, struct door_request *request,
 	}
 	job_hold(in->jobs, job, door_take_message(request));
 	job->lane = lane;
-	if (!in->sinks.accept(job, in->sinks.arg)) {
+	taken = in->sinks.accept(job, s, &intake, in->sinks.arg);
+	if (taken == INGRESS_NO_MEMORY) {
 		job_destroy(in->jobs, job);
 		reason_set(
 		    &why, LATENTD_ERR_MEMORY, "the daemon is out of memory");
 		reject(request, &why);
+		return;
+	}
+	if (taken == INGRESS_LATER) {
+		wait_for_store(in, request, s, job);
 		return;
 	}
 	if (s->cancel_on_disconnect)
@@ -208,6 +309,10 @@ static void
 on_known_job(struct ingress *in, struct door_request *request,
     const struct message_submit *s, struct job *job)
 {
+	if (job->storing && job->state == JOB_NEW) {
+		wait_for_store(in, request, s, job);
+		return;
+	}
 	if (s->cancel_on_disconnect && job->owner_pipe != 0)
 		job_own(in->jobs, job, door_peer(request).pipe);
 	reply_accepted(

@@ -8,6 +8,8 @@
 
 struct ingress;
 
+enum ingress_take { INGRESS_TAKEN, INGRESS_LATER, INGRESS_NO_MEMORY };
+
 struct ingress_sinks {
 	/* The lane of a model and task, or NULL. */
 	struct lane *(*lane)(
@@ -23,8 +25,11 @@ struct ingress_sinks {
 	    const struct producer *producer, const struct intake *intake,
 	    void *arg);
 	uint64_t (*estimate_known)(const struct job *job, void *arg);
-	/* Take a NEW job; false when memory is out. */
-	bool (*accept)(struct job *job, void *arg);
+	/* Take a NEW job.  LATER: it is being stored, and ingress_stored() or
+	 * ingress_refused() says what came of it. */
+	enum ingress_take (*accept)(struct job *job,
+	    const struct message_submit *submit, const struct intake *intake,
+	    void *arg);
 	size_t (*position)(const struct job *job, void *arg);
 	/* The id of an acknowledged job of that key, or 0. */
 	uint64_t (*remembered)(
@@ -55,5 +60,17 @@ void ingress_destroy(struct ingress *in);
 /* ingress_request(in, request): read one message from a producer and see that
  * it is answered. */
 void ingress_request(struct ingress *in, struct door_request *request);
+
+/*
+ * ingress_stored(in, job): ${job}, which was to be taken later, is: answer who
+ * asked for it.  False: its producer disconnected meanwhile and wants it
+ * cancelled then.
+ * ingress_refused(in, job, busy): it is not, and is destroyed next.
+ * ingress_gone(in, pipe): a connection ended.
+ */
+bool ingress_stored(struct ingress *in, struct job *job);
+void ingress_refused(
+    struct ingress *in, const struct job *job, const struct job_busy *busy);
+void ingress_gone(struct ingress *in, uint32_t pipe);
 
 #endif

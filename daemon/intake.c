@@ -187,24 +187,26 @@ read_decode(
 	return remote_expect(&in->remote, NULL, &in->expect, why);
 }
 
+static bool
+is_file(const struct message_submit *s)
+{
+	return s->tensor.ndim == 0 && s->tensor.dtype == LATENTD_DTYPE_NONE;
+}
+
 static enum latentd_err
 read_encode(
     struct intake *in, const struct message_submit *s, struct reason *why)
 {
-	struct image_info image;
 	uint64_t bytes;
 	enum latentd_err err;
 
-	if (s->tensor.ndim == 0 && s->tensor.dtype == LATENTD_DTYPE_NONE) {
+	if (is_file(s)) {
 		in->remote.body = REMOTE_ANY;
-		err = image_parse(in->payload, in->payload_bytes, &image, why);
-		if (err != LATENTD_OK)
-			return err;
-		if (image.kind == IMAGE_MP4)
+		if (in->image.kind == IMAGE_MP4)
 			return reason_set(why, LATENTD_ERR_UNSUPPORTED,
 			    "encode takes PNG or JPEG files or a tensor, "
 			    "not MP4");
-		return remote_expect(&in->remote, &image, &in->expect, why);
+		return remote_expect(&in->remote, &in->image, &in->expect, why);
 	}
 	err = tensor_bytes(&s->tensor, &bytes, why);
 	if (err != LATENTD_OK)
@@ -236,12 +238,11 @@ set_cost(struct intake *in)
 	in->cost_px = px > 0 ? px : 1;
 }
 
-enum latentd_err
-intake_read(const struct message_submit *s, const uint8_t *body,
-    size_t body_bytes, struct intake *in, struct reason *why)
+/* What the header alone says. */
+static enum latentd_err
+read_head(struct intake *in, const struct message_submit *s, size_t body_bytes,
+    struct reason *why)
 {
-	enum latentd_err err;
-
 	memset(in, 0, sizeof(*in));
 	in->model = model_find(s->model.at, s->model.bytes);
 	if (in->model == NULL)
@@ -254,15 +255,18 @@ intake_read(const struct message_submit *s, const uint8_t *body,
 		    (unsigned long long)s->metadata_bytes, body_bytes);
 	in->task = s->task;
 	in->parts_n = 1;
-	in->payload = body;
 	in->payload_bytes = body_bytes - (size_t)s->metadata_bytes;
-	in->metadata = body + in->payload_bytes;
 	in->metadata_bytes = (size_t)s->metadata_bytes;
 	remote_request_init(&in->remote, s->task, in->model);
 	in->remote.body = REMOTE_TENSOR;
-	if ((err = read_output(in, s->output, why)) != LATENTD_OK ||
-	    (err = read_metadata(in, why)) != LATENTD_OK)
-		return err;
+	return read_output(in, s->output, why);
+}
+
+static enum latentd_err
+read_rest(struct intake *in, const struct message_submit *s, struct reason *why)
+{
+	enum latentd_err err;
+
 	set_scaling(in, s->space);
 	set_reply(in);
 	err = s->task == LATENTD_DECODE ? read_decode(in, s, why)
@@ -272,10 +276,43 @@ intake_read(const struct message_submit *s, const uint8_t *body,
 	set_cost(in);
 	in->priority = s->priority;
 	in->deadline_ms = s->deadline_ms;
+	return LATENTD_OK;
+}
+
+enum latentd_err
+intake_read(const struct message_submit *s, const uint8_t *body,
+    size_t body_bytes, struct intake *in, struct reason *why)
+{
+	enum latentd_err err = read_head(in, s, body_bytes, why);
+
+	if (err != LATENTD_OK)
+		return err;
+	in->payload = body;
+	in->metadata = body + in->payload_bytes;
+	if ((err = read_metadata(in, why)) != LATENTD_OK)
+		return err;
+	if (s->task == LATENTD_ENCODE && is_file(s) &&
+	    (err = image_parse(in->payload, in->payload_bytes, &in->image,
+		 why)) != LATENTD_OK)
+		return err;
+	if ((err = read_rest(in, s, why)) != LATENTD_OK)
+		return err;
 	if (s->refuse_late && s->deadline_ms == 0)
 		return reason_set(why, LATENTD_ERR_INVALID,
 		    "field \"refuse_late\" needs \"deadline_ms\"");
 	return LATENTD_OK;
+}
+
+enum latentd_err
+intake_again(const struct message_submit *s, const struct image_info *image,
+    size_t body_bytes, struct intake *in, struct reason *why)
+{
+	enum latentd_err err = read_head(in, s, body_bytes, why);
+
+	if (err != LATENTD_OK)
+		return err;
+	in->image = *image;
+	return read_rest(in, s, why);
 }
 
 /* ---- a request of the remote contract ---- */
@@ -375,6 +412,7 @@ intake_job(const struct intake *in, struct jobs *jobs,
 	job->cost_px = in->cost_px;
 	job->class = job_class(in->priority);
 	job->submitted_ns = uv_hrtime();
+	job->deadline_ms = in->deadline_ms;
 	if (in->deadline_ms > 0)
 		job->deadline_ns = job->submitted_ns + in->deadline_ms * MS_NS;
 	*out = job;

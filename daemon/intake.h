@@ -21,6 +21,7 @@ struct intake {
 	size_t payload_bytes;
 	const uint8_t *metadata;
 	size_t metadata_bytes;
+	struct image_info image; /* encode of a file: what it is */
 };
 
 /*
@@ -31,6 +32,16 @@ struct intake {
  */
 enum latentd_err intake_read(const struct message_submit *submit,
     const uint8_t *body, size_t body_bytes, struct intake *intake,
+    struct reason *why);
+
+/*
+ * intake_again(submit, image, body_bytes, intake, why):
+ * The same without the body, for a SUBMIT that intake_read() took before and
+ * whose body is of ${body_bytes}; ${image} is what it said then.  payload and
+ * metadata are NULL.
+ */
+enum latentd_err intake_again(const struct message_submit *submit,
+    const struct image_info *image, size_t body_bytes, struct intake *intake,
     struct reason *why);
 
 /*

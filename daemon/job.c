@@ -69,7 +69,7 @@ job_is_late(const struct job *j)
 void
 job_late_reason(const struct job *j, struct reason *why)
 {
-	uint64_t given_ms = (j->deadline_ns - j->submitted_ns) / 1000000u;
+	uint64_t given_ms = j->deadline_ms;
 
 	if (j->attempts_n == 0)
 		reason_set(why, LATENTD_ERR_EXPIRED,
@@ -198,6 +198,10 @@ job_destroy(struct jobs *jobs, struct job *j)
 
 	assert(
 	    j->magic == JOB_MAGIC && j->in_flight_n == 0 && j->share == NULL);
+	assert(!j->storing && j->body_load == NULL);
+	if (j->result_reader != NULL)
+		*j->result_reader = NULL;
+	job_store(jobs, j, 0);
 	disown(jobs, j);
 	job_release_input(jobs, j);
 	job_drop_result(jobs, j);
@@ -244,55 +248,12 @@ job_move(struct jobs *jobs, struct job *j, enum job_state to)
 }
 
 void
-job_hold(struct jobs *jobs, struct job *j, nng_msg *msg)
+job_restore(struct jobs *jobs, struct job *j, enum job_state state)
 {
-	assert(j->message == NULL);
-	j->message = msg;
-	jobs_hold_input(jobs, j->producer, 0, nng_msg_len(msg));
-}
-
-void
-job_release_input(struct jobs *jobs, struct job *j)
-{
-	if (j->message != NULL) {
-		jobs_hold_input(jobs, j->producer, nng_msg_len(j->message), 0);
-		nng_msg_free(j->message);
-	}
-	j->message = NULL;
-	j->payload = j->metadata = NULL;
-}
-
-void
-jobs_hold_input(
-    struct jobs *jobs, struct producer *producer, size_t before, size_t now)
-{
-	assert(jobs->input_bytes >= before && producer->input_bytes >= before);
-	jobs->input_bytes = jobs->input_bytes - before + now;
-	producer->input_bytes = producer->input_bytes - before + now;
-	user_hold(producer->user, before, now);
-}
-
-void
-jobs_hold_result(
-    struct jobs *jobs, struct producer *producer, size_t before, size_t now)
-{
-	assert(
-	    jobs->result_bytes >= before && producer->result_bytes >= before);
-	jobs->result_bytes = jobs->result_bytes - before + now;
-	producer->result_bytes = producer->result_bytes - before + now;
-	user_hold(producer->user, before, now);
-}
-
-nng_msg *
-job_take_result(struct jobs *jobs, struct job *j)
-{
-	nng_msg *result = j->result;
-
-	assert(result != NULL);
-	jobs_hold_result(jobs, j->producer, j->result_bytes, 0);
-	j->result = NULL;
-	j->result_bytes = 0;
-	return result;
+	assert(j->state == JOB_NEW && !is_open(state) && state != JOB_NEW);
+	count(jobs, j, -1);
+	j->state = state;
+	count(jobs, j, 1);
 }
 
 void
@@ -309,7 +270,7 @@ void
 job_revive(struct jobs *jobs, struct job *j)
 {
 	assert(j->state == JOB_FAILED && j->running_n == 0 &&
-	    j->message != NULL && j->lease_pipe == 0);
+	    job_has_input(j) && j->lease_pipe == 0);
 	unbury(jobs, j);
 	job_drop_result(jobs, j);
 	j->done_n = 0;
@@ -328,25 +289,12 @@ job_revive(struct jobs *jobs, struct job *j)
 	j->avoid = NULL;
 	/* Who kicks it does not mind how late it is. */
 	j->deadline_ns = 0;
+	j->kept_since_ns = 0;
 	j->retry_at_ns = 0;
 	j->submitted_ns = uv_hrtime();
 	j->started_ns = j->decoded_ns = j->finished_ns = 0;
 	j->reason = (struct reason){.err = LATENTD_OK};
 	j->tag = 0;
-}
-
-void
-job_drop_result(struct jobs *jobs, struct job *j)
-{
-	if (j->result != NULL) {
-		nng_msg_free(j->result);
-		jobs_hold_result(jobs, j->producer, j->result_bytes, 0);
-	}
-	free(j->file_bytes);
-	j->result = NULL;
-	j->file_bytes = NULL;
-	j->files_n = 0;
-	j->result_bytes = 0;
 }
 
 /* Put several parts' files behind each other. */

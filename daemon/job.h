@@ -17,6 +17,7 @@
 
 struct attempt;
 struct call;
+struct load;
 struct endpoint;
 struct lane;
 
@@ -67,6 +68,7 @@ struct job {
 	size_t metadata_bytes;
 	uint64_t cost_px; /* pixels of all its pictures, frames counted */
 	uint64_t deadline_ns; /* 0: none */
+	uint64_t deadline_ms; /* as it was given */
 	bool deadline_watched; /* deadline.c's */
 	RB_ENTRY(job) by_deadline;
 	uint32_t owner_pipe; /* it ends with this connection; 0: with none */
@@ -117,6 +119,18 @@ struct job {
 	uint64_t lease_until_ns;
 	bool buried; /* FAILED, delivered, and kept: buried.c has it */
 	uint64_t buried_ns; /* since when */
+
+	/* In the spool; spool.c's. */
+	bool spooled; /* it survives a crash */
+	bool storing; /* spool.c has it, until a commit */
+	bool body_stored; /* the latent may be read back */
+	bool result_stored; /* so may what came of it */
+	uint32_t body_crc;
+	uint32_t result_crc;
+	uint64_t stored_bytes; /* that it takes there */
+	size_t input_bytes; /* of its latent, here or there; for its producer */
+	struct load *body_load; /* a worker reads it */
+	struct job **result_reader; /* the same; forgets a job that goes */
 };
 
 /* Why a job cannot be taken now; protocol.md §5. */
@@ -140,8 +154,10 @@ struct jobs {
 	size_t buried_n; /* of these */
 	size_t state_n[JOB_STATE_COUNT];
 	uint64_t ended_n[JOB_STATE_COUNT]; /* since the start */
-	uint64_t input_bytes; /* messages and bodies held */
-	uint64_t result_bytes; /* results and replies held */
+	uint64_t input_bytes; /* messages and bodies held in memory */
+	uint64_t result_bytes; /* results and replies held in memory */
+	uint64_t stored_bytes; /* latents and results in the spool */
+	uint64_t stored_max; /* room for them; 0: there is no spool */
 	uint64_t expected_bytes; /* what active jobs may bring */
 	struct job_list owned; /* open ones that end with a connection */
 	/* on_move(job, from, arg) after each change of state. */
@@ -191,10 +207,33 @@ uint64_t job_expected_bytes(const struct job *job);
 
 /*
  * job_hold(jobs, job, msg): give the job its SUBMIT message.
- * job_release_input(jobs, job): free it, when no attempt needs it any more.
+ * job_release_input(jobs, job): free it, when no attempt needs it any more, and
+ * forget that the spool has it.
+ * job_has_input(job): whether the job has its latent, in memory or in the spool.
+ * job_shed_input(jobs, job): free the memory of what the spool has as well; no
+ * attempt may run.
+ * job_reload_input(jobs, job, msg): take what was read back: payload and
+ * metadata.
  */
 void job_hold(struct jobs *jobs, struct job *job, nng_msg *msg);
 void job_release_input(struct jobs *jobs, struct job *job);
+bool job_has_input(const struct job *job);
+void job_shed_input(struct jobs *jobs, struct job *job);
+void job_reload_input(struct jobs *jobs, struct job *job, nng_msg *msg);
+
+/* job_found_input(job), job_found_result(job): its latent, its result was found
+ * in the spool; input_bytes or result_bytes are set.  They count as its
+ * producer's. */
+void job_found_input(struct job *job);
+void job_found_result(struct job *job);
+
+/* job_store(jobs, job, bytes): the job takes so much of the spool from now on.
+ * job_store_bytes(bytes): what a latent or a result takes there. */
+void job_store(struct jobs *jobs, struct job *job, uint64_t bytes);
+uint64_t job_store_bytes(uint64_t bytes);
+
+/* job_restore(jobs, job, state): a NEW job from the spool had ended so. */
+void job_restore(struct jobs *jobs, struct job *job, enum job_state state);
 
 /*
  * jobs_hold_input(jobs, producer, before, now) / jobs_hold_result(...):
@@ -222,8 +261,13 @@ void job_bury(struct jobs *jobs, struct job *job);
 void job_revive(struct jobs *jobs, struct job *job);
 
 /* job_drop_result(jobs, job): free what came of it.
+ * job_has_result(job), job_shed_result(jobs, job), job_reload_result(jobs, job,
+ * msg): as for the latent; ${msg} begins with a front.
  * job_take_result(jobs, job): it is the caller's from now on. */
 void job_drop_result(struct jobs *jobs, struct job *job);
+bool job_has_result(const struct job *job);
+void job_shed_result(struct jobs *jobs, struct job *job);
+void job_reload_result(struct jobs *jobs, struct job *job, nng_msg *msg);
 nng_msg *job_take_result(struct jobs *jobs, struct job *job);
 
 /* Room before a result for preamble and RESULT header. */

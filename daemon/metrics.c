@@ -370,6 +370,37 @@ endpoints(FILE *out, const struct metrics_input *in)
 	}
 }
 
+static void
+spool(FILE *out, const struct metrics_input *in)
+{
+	const struct spool_counts *c = in->spool;
+
+	if (c == NULL)
+		return;
+	number(out, "spool_size_bytes", "gauge",
+	    "Size of the spool's map, the bound of its file.", c->size_bytes);
+	number(out, "spool_used_bytes", "gauge",
+	    "Bytes of it in use, the tables' own too.", c->used_bytes);
+	number(out, "spool_jobs_bytes", "gauge",
+	    "Bytes of latents and results in it.", in->jobs->stored_bytes);
+	number(out, "spool_jobs_limit_bytes", "gauge",
+	    "Bytes of latents and results that may be in it at the most.",
+	    in->jobs->stored_max);
+	number(out, "spool_commits_total", "counter", "Transactions written.",
+	    c->commits_n);
+	number(out, "spool_changes_total", "counter",
+	    "Changes of jobs in these transactions.", c->written_n);
+	number(out, "spool_errors_total", "counter",
+	    "Transactions that failed.", c->errors_n);
+	number(out, "spool_failed", "gauge",
+	    "1 if nothing is written until an operator resumes, else 0.",
+	    c->failed);
+	number(out, "spool_aside", "gauge",
+	    "Jobs whose records are damaged and were set aside.", c->aside_n);
+	number(out, "spool_lost_total", "counter",
+	    "Latents and results that could not be read back.", c->lost_n);
+}
+
 char *
 metrics_text(const struct metrics *m, const struct metrics_input *in)
 {
@@ -387,6 +418,7 @@ metrics_text(const struct metrics *m, const struct metrics_input *in)
 	    out, "latentd_config_last_reload_successful %d\n", in->reloaded);
 	books(out, m, in);
 	connections(out, in);
+	spool(out, in);
 	producers(out, m);
 	endpoints(out, in);
 	for (int p = 0; p < TIME_COUNT; p++)

@@ -3,6 +3,7 @@
 #define DAEMON_METRICS_H
 
 #include "attempt.h"
+#include "spoolcount.h"
 
 struct metrics;
 
@@ -35,6 +36,7 @@ struct metrics_input {
 	unsigned connections_n; /* open */
 	uint64_t refused_n; /* connections, so far */
 	uint64_t denied_n; /* proofs, so far */
+	const struct spool_counts *spool; /* NULL: none */
 	size_t endpoints_n;
 	const struct endpoint *(*endpoint)(size_t i, void *arg);
 	void *arg;

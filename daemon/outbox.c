@@ -86,18 +86,21 @@ unlink_job(struct outbox *o, struct job *job)
 static bool
 is_failed_latent(const struct job *job)
 {
-	return job->state == JOB_FAILED && job->message != NULL;
+	return job->state == JOB_FAILED && job_has_input(job);
 }
 
 /* It has been delivered, or nobody wanted it. */
 static void
-let_go(struct outbox *o, struct job *job)
+let_go(struct outbox *o, struct job *job, bool acked)
 {
 	unlink_job(o, job);
-	if (is_failed_latent(job))
+	if (is_failed_latent(job)) {
 		o->options.on_failed(job, o->options.arg);
-	else
-		job_destroy(o->jobs, job);
+		return;
+	}
+	if (o->options.on_forget != NULL)
+		o->options.on_forget(job, acked, o->options.arg);
+	job_destroy(o->jobs, job);
 }
 
 static void
@@ -131,8 +134,8 @@ give_up(struct outbox *o, struct job *job, uint64_t now_ns)
 	if (!is_failed_latent(job))
 		o->options.on_dropped(
 		    job, "nobody collected it in time", o->options.arg);
-	if (job->result == NULL) {
-		let_go(o, job);
+	if (!job_has_result(job)) {
+		let_go(o, job, false);
 	} else {
 		job_drop_result(o->jobs, job);
 		reason_set(&job->reason, LATENTD_ERR_DROPPED,
@@ -142,6 +145,8 @@ give_up(struct outbox *o, struct job *job, uint64_t now_ns)
 		TAILQ_REMOVE(&o->kept, job, kept_link);
 		TAILQ_INSERT_TAIL(&o->kept, job, kept_link);
 		job->kept_since_ns = now_ns;
+		if (o->options.on_noticed != NULL)
+			o->options.on_noticed(job, o->options.arg);
 	}
 	o->options.on_room(producer, o->options.arg);
 	producers_release(&o->jobs->producers, producer);
@@ -196,7 +201,8 @@ void
 outbox_put(struct outbox *o, struct job *job)
 {
 	assert(job->lease_pipe == 0);
-	job->kept_since_ns = uv_hrtime();
+	if (job->kept_since_ns == 0)
+		job->kept_since_ns = uv_hrtime();
 	TAILQ_INSERT_TAIL(&job->producer->ready, job, link);
 	TAILQ_INSERT_TAIL(&o->kept, job, kept_link);
 	o->kept_n++;
@@ -231,7 +237,7 @@ outbox_ack(struct outbox *o, struct producer *producer, uint64_t tag)
 	if (job == NULL || job->producer != producer)
 		return false;
 	o->options.on_acked(job, o->options.arg);
-	let_go(o, job);
+	let_go(o, job, true);
 	arm(o);
 	o->options.on_room(producer, o->options.arg);
 	return true;

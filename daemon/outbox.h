@@ -27,6 +27,10 @@ struct outbox_options {
 	/* on_failed(job, arg): takes a FAILED job that has its latent still;
 	 * its producer knows, or did not want to know in time. */
 	void (*on_failed)(struct job *job, void *arg);
+	/* on_noticed(job, arg): a notice stands in its result's place. */
+	void (*on_noticed)(struct job *job, void *arg);
+	/* on_forget(job, acked, arg): the job is destroyed next. */
+	void (*on_forget)(const struct job *job, bool acked, void *arg);
 	/* on_room(producer, arg): a result's memory was given back. */
 	void (*on_room)(struct producer *producer, void *arg);
 	void *arg;

@@ -81,6 +81,7 @@ on_door_gone(uint32_t pipe, void *arg)
 	struct pipeline *p = arg;
 
 	publish_gone(p->publish, pipe);
+	ingress_gone(p->ingress, pipe);
 	outbox_release(p->outbox, pipe);
 	auth_gone(p->auth, pipe);
 	cancel_owned(p, pipe);
@@ -112,12 +113,6 @@ pipeline_busy(
 		busy.retry_after_ms = 1000;
 	}
 	return busy;
-}
-
-static struct job_busy
-on_busy(const struct producer *producer, uint64_t bytes, void *arg)
-{
-	return pipeline_busy(arg, producer, bytes);
 }
 
 static void
@@ -155,16 +150,21 @@ on_estimate_known(const struct job *job, void *arg)
 	return queue_estimate_ms(job);
 }
 
-static bool
-on_accept(struct job *job, void *arg)
+bool
+pipeline_take(struct pipeline *p, struct job *job)
 {
-	struct pipeline *p = arg;
-
 	if (!queue_push(p->queue, job))
 		return false;
 	metrics_answered(p->metrics, ANSWER_ACCEPTED);
 	deadlines_watch(p->deadlines, job);
 	return true;
+}
+
+/* A call is not spooled: nobody could collect its result after a crash. */
+static bool
+on_gateway_accept(struct job *job, void *arg)
+{
+	return pipeline_take(arg, job);
 }
 
 static size_t
@@ -233,25 +233,18 @@ on_retry(struct job *job, void *arg)
 
 	joblog_retry(job);
 	(void)queue_push(p->queue, job);
+	pipeline_tried(p, job);
 }
 
 /* ---- dispatch → transfer → finish → dispatch ---- */
-
-static bool
-on_start(struct attempt *attempt, void *arg)
-{
-	struct pipeline *p = arg;
-
-	return transfer_start(p->transfers, attempt);
-}
 
 static bool
 on_abort(struct attempt *attempt, void *arg)
 {
 	struct pipeline *p = arg;
 
-	/* Finish runs on a worker and ends by itself. */
-	if (attempt->ended_ns != 0)
+	/* A worker has it, and it ends by itself. */
+	if (attempt->ended_ns != 0 || attempt->loading)
 		return false;
 	transfer_abort(p->transfers, attempt);
 	return true;
@@ -288,6 +281,12 @@ pipeline_end_job(struct pipeline *p, struct job *job)
 {
 	struct producer *producer = job->producer;
 
+	if (p->closing && job->spooled &&
+	    job->reason.err == LATENTD_ERR_STOPPING) {
+		pipeline_leave(p, job);
+		pipeline_close_soon(p);
+		return;
+	}
 	deadlines_forget(p->deadlines, job);
 	job->finished_ns = uv_hrtime();
 	job_move(&p->jobs, job, job_end_state(&job->reason));
@@ -303,6 +302,8 @@ pipeline_end_job(struct pipeline *p, struct job *job)
 	producers_hold(producer);
 	if (job->call != NULL)
 		gateway_ended(p->gateway, job);
+	else if (job->spooled)
+		spool_end(p->spool, job);
 	else
 		outbox_put(p->outbox, job);
 	/* What it was expected to bring is more than what it brought. */
@@ -326,14 +327,6 @@ on_available(struct producer *producer, void *arg)
 	struct pipeline *p = arg;
 
 	publish_available(p->publish, producer);
-}
-
-static const struct job *
-on_take(struct producer *producer, uint32_t pipe, void *arg)
-{
-	struct pipeline *p = arg;
-
-	return outbox_take(p->outbox, producer, pipe);
 }
 
 static void
@@ -430,11 +423,11 @@ const struct door_options pipeline_door = {
     .on_request = on_door_request, .on_gone = on_door_gone};
 
 const struct ingress_sinks pipeline_ingress = {.lane = on_lane,
-    .busy = on_busy,
+    .busy = pipeline_on_busy,
     .refused = on_refused,
     .estimate = on_estimate,
     .estimate_known = on_estimate_known,
-    .accept = on_accept,
+    .accept = pipeline_on_accept,
     .position = on_position,
     .remembered = on_remembered,
     .ack = on_ack,
@@ -446,7 +439,7 @@ const struct ingress_sinks pipeline_ingress = {.lane = on_lane,
 
 const struct gateway_sinks pipeline_gateway = {.lane = on_lane,
     .busy = on_gateway_busy,
-    .accept = on_accept,
+    .accept = on_gateway_accept,
     .cancel = pipeline_cancel,
     .report = pipeline_on_report,
     .metrics = pipeline_on_metrics,
@@ -458,7 +451,7 @@ const struct queue_options pipeline_queue = {.on_ready = on_queue_ready};
 
 const struct dispatch_sinks pipeline_dispatch = {.take = on_take_again,
     .pop = on_pop,
-    .start = on_start,
+    .start = pipeline_on_start,
     .abort = on_abort,
     .retry = on_retry,
     .ended = on_ended};
@@ -467,6 +460,9 @@ const struct outbox_options pipeline_outbox = {.on_available = on_available,
     .on_dropped = on_dropped,
     .on_acked = on_acked,
     .on_failed = pipeline_on_failed,
+    .on_noticed = pipeline_on_noticed,
+    .on_forget = pipeline_on_forget,
     .on_room = pipeline_on_room};
 
-const struct publish_sinks pipeline_publish = {.take = on_take};
+const struct publish_sinks pipeline_publish = {
+    .take = pipeline_on_take, .copied = pipeline_on_copied};

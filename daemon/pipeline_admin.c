@@ -21,13 +21,14 @@ pipeline_on_failed(struct job *job, void *arg)
 
 	joblog_buried(job);
 	buried_put(p->buried, job);
+	pipeline_note(p, job);
 }
 
 static void
 on_forgotten(const struct job *job, void *arg)
 {
-	(void)arg;
 	joblog_forgotten(job, "nobody kicked it in time");
+	pipeline_on_forget(job, false, arg);
 }
 
 static void
@@ -36,6 +37,7 @@ forget(struct pipeline *p, struct job *job)
 	struct producer *producer = job->producer;
 
 	buried_remove(p->buried, job);
+	pipeline_on_forget(job, false, p);
 	producers_hold(producer);
 	job_destroy(&p->jobs, job);
 	pipeline_on_room(producer, p);
@@ -60,6 +62,7 @@ on_kick(struct job *job, void *arg)
 		outbox_remove(p->outbox, job);
 	job_revive(&p->jobs, job);
 	(void)queue_push(p->queue, job);
+	pipeline_note(p, job);
 }
 
 static void
@@ -72,6 +75,7 @@ on_purge(struct job *job, void *arg)
 		return;
 	}
 	job_release_input(&p->jobs, job);
+	pipeline_note(p, job);
 	pipeline_on_room(job->producer, p);
 }
 
@@ -117,6 +121,8 @@ on_pause(enum admin_side side, bool paused, void *arg)
 		p->paused_in = paused;
 	if (side != ADMIN_IN)
 		dispatch_pause(p->dispatch, paused);
+	if (side != ADMIN_OUT && !paused && p->spool != NULL)
+		spool_resume(p->spool);
 	log_info("%s: jobs are %s, requests are %s",
 	    paused ? "paused" : "resumed", p->paused_in ? "refused" : "taken",
 	    dispatch_is_paused(p->dispatch) ? "held back" : "made");
@@ -165,6 +171,7 @@ pipeline_on_report(void *arg)
 	    .paused_in = p->paused_in,
 	    .draining = drain_started(p->drain),
 	    .drain_left_ms = drain_left_ms(p->drain),
+	    .spool = p->spool,
 	    .dropped_n = buried_dropped_n(p->buried)};
 
 	return report_create(&input);
@@ -182,6 +189,9 @@ char *
 pipeline_on_metrics(void *arg)
 {
 	struct pipeline *p = arg;
+	const struct spool_counts counts = p->spool != NULL
+	    ? spool_counts(p->spool)
+	    : (struct spool_counts){.size_bytes = 0};
 	const struct metrics_input input = {.jobs = &p->jobs,
 	    .jobs_max = p->config->jobs,
 	    .bytes_max = p->config->bytes,
@@ -189,6 +199,7 @@ pipeline_on_metrics(void *arg)
 	    .connections_n = door_connections_n(p->door),
 	    .refused_n = door_refused_n(p->door),
 	    .denied_n = auth_denied_n(p->auth),
+	    .spool = p->spool != NULL ? &counts : NULL,
 	    .endpoints_n = dispatch_endpoints_n(p->dispatch),
 	    .endpoint = on_endpoint,
 	    .arg = p};
@@ -202,7 +213,7 @@ pipeline_on_ready(struct reason *why, void *arg)
 	struct pipeline *p = arg;
 	struct job_busy busy = pipeline_busy(p, NULL, 1);
 
-	if (busy.reason != NULL)
+	if (busy.reason != NULL || pipeline_spool_busy(p, 1, &busy))
 		return reason_set(why, LATENTD_ERR_BUSY,
 		    "no jobs are taken now (%s)", busy.reason);
 	return report_ready(p->dispatch, why);

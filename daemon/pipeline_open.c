@@ -92,7 +92,8 @@ open_outbox(struct pipeline *p)
 	struct buried_options buried = pipeline_buried;
 	struct publish_sinks sinks = pipeline_publish;
 
-	options.first_tag = p->instance;
+	/* The spool's instance lasts, tags must not. */
+	options.first_tag = p->run;
 	options.arg = p;
 	sinks.arg = p;
 	buried.arg = p;
@@ -315,6 +316,7 @@ close_stages(struct pipeline *p)
 	drain_close(p->drain);
 	service_close(p->service);
 	metrics_destroy(p->metrics);
+	spool_close(p->spool);
 	reloads_destroy(p->reloads);
 	config_destroy(p->config);
 	uv_close((uv_handle_t *)&p->close_timer, on_closed);
@@ -325,6 +327,8 @@ open_stages(struct pipeline *p, struct reason *why)
 {
 	enum latentd_err err;
 
+	if ((err = pipeline_spool_open(p, why)) != LATENTD_OK)
+		return err;
 	p->metrics = metrics_create();
 	p->reloads = reloads_create(p);
 	if (p->metrics == NULL || p->reloads == NULL || !open_drain(p) ||
@@ -336,7 +340,8 @@ open_stages(struct pipeline *p, struct reason *why)
 	    (err = pipeline_endpoints(p, p->config, why)) != LATENTD_OK)
 		return err;
 	pipeline_settings(p);
-	return LATENTD_OK;
+	/* Nothing has been asked yet: the loop does not run. */
+	return pipeline_spool_restore(p, why);
 }
 
 enum latentd_err
@@ -359,19 +364,21 @@ pipeline_open(uv_loop_t *loop, struct config *config,
 	p->jobs.producers.users.own_uid = geteuid();
 	uv_timer_init(loop, &p->close_timer);
 	p->close_timer.data = p;
-	if (getrandom(&p->instance, sizeof(p->instance), 0) !=
-	    (ssize_t)sizeof(p->instance))
+	if (getrandom(&p->run, sizeof(p->run), 0) != (ssize_t)sizeof(p->run))
 		abort();
-	err = open_stages(p, why);
-	if (err != LATENTD_OK) {
-		p->closing = true;
-		close_stages(p);
-		return err;
-	}
+	p->instance = p->run;
+	if ((err = open_stages(p, why)) != LATENTD_OK)
+		goto close_stages;
 	if (p->gateway != NULL)
 		log_info("http on port %u", gateway_port(p->gateway));
 	*pipeline = p;
 	return LATENTD_OK;
+
+close_stages:
+	p->closing = true;
+	pipeline_leave_queued(p);
+	close_stages(p);
+	return err;
 }
 
 const struct config *
@@ -406,14 +413,16 @@ static void
 on_close_timer(uv_timer_t *timer)
 {
 	struct pipeline *p = timer->data;
-	size_t kept_n = outbox_kept_n(p->outbox);
+	size_t kept_n;
 
 	/* A worker cannot be stopped; its job's end comes back here. */
 	if (reloads_working(p->reloads) || p->jobs.state_n[JOB_ACTIVE] > 0 ||
-	    gateway_working(p->gateway))
+	    gateway_working(p->gateway) ||
+	    (p->spool != NULL && spool_busy(p->spool)))
 		return;
+	kept_n = pipeline_unsafe_n(p);
 	kept_n -= kept_n < p->lost_n ? kept_n : p->lost_n;
-	if (p->jobs.buried_n > 0)
+	if (p->jobs.buried_n > 0 && p->spool == NULL)
 		log_warn("stopped with %zu failed jobs buried: their latents "
 			 "are gone",
 		    p->jobs.buried_n);
@@ -421,6 +430,9 @@ on_close_timer(uv_timer_t *timer)
 		log_warn("stopped with %zu jobs unfinished and %zu results "
 			 "not collected: their producers must submit again",
 		    p->lost_n, kept_n);
+	if (p->spool != NULL)
+		log_info("%zu jobs stay in the spool",
+		    p->left_n + p->jobs.n - kept_n);
 	publish_flush(p->publish);
 	close_stages(p);
 }
@@ -438,7 +450,8 @@ pipeline_close(struct pipeline *p)
 
 	if (p->closing)
 		return;
-	p->lost_n = pipeline_open_n(p);
+	pipeline_leave_queued(p);
+	p->lost_n = pipeline_open_n(p) - pipeline_active_spooled_n(p);
 	p->closing = true;
 	service_stopping(p->service);
 	drain_stop(p->drain);

@@ -23,6 +23,7 @@
 #include "queue.h"
 #include "remember.h"
 #include "service.h"
+#include "spool.h"
 #include "transfer.h"
 
 #define SERVICES_MAX 16u
@@ -31,7 +32,8 @@ struct pipeline {
 	uv_loop_t *loop;
 	struct config *config;
 	struct jobs jobs;
-	uint64_t instance;
+	uint64_t instance; /* what clients know the daemon by; the spool's */
+	uint64_t run; /* of this process only */
 	uint64_t started_ns;
 
 	struct auth *auth;
@@ -44,6 +46,7 @@ struct pipeline {
 	struct transfers *transfers;
 	struct outbox *outbox;
 	struct remember *remember;
+	struct spool *spool; /* NULL: none is configured */
 	struct buried *buried;
 	struct admin *admin;
 	struct publish *publish;
@@ -61,6 +64,7 @@ struct pipeline {
 	struct reloads *reloads;
 	uv_timer_t close_timer;
 	size_t lost_n; /* open jobs at the end */
+	size_t left_n; /* jobs that stay in the spool */
 	struct pipeline_sinks sinks;
 };
 
@@ -102,9 +106,45 @@ void pipeline_on_failed(struct job *job, void *arg);
 void pipeline_on_replace(struct job *job, void *arg);
 
 /* pipeline_busy(p, producer, bytes): why no job of that size can be taken now;
- * ${producer} NULL: of anybody's. */
+ * ${producer} NULL: of anybody's.
+ * pipeline_spool_busy(p, bytes, busy): whether the spool speaks against it. */
 struct job_busy pipeline_busy(
     const struct pipeline *p, const struct producer *producer, uint64_t bytes);
+bool pipeline_spool_busy(
+    const struct pipeline *p, uint64_t bytes, struct job_busy *busy);
+
+/* pipeline_take(p, job): queue a NEW job; false when memory is out. */
+bool pipeline_take(struct pipeline *p, struct job *job);
+
+/*
+ * pipeline_spool.c: pipeline_spool_open() before and pipeline_spool_restore()
+ * after the stages that take what is restored.
+ * pipeline_leave(p, job): forget a job that is in no stage and in the spool.
+ * pipeline_leave_queued(p): all that wait.
+ * pipeline_note(p, job): have it written how far a job is, if it is spooled.
+ * pipeline_tried(p, job): a job waits to be tried again, perhaps not in memory.
+ * pipeline_active_spooled_n(p): spooled jobs that are active.
+ * pipeline_unsafe_n(p): results that only memory has, and what is being written.
+ */
+enum latentd_err pipeline_spool_open(struct pipeline *p, struct reason *why);
+enum latentd_err pipeline_spool_restore(struct pipeline *p, struct reason *why);
+void pipeline_leave(struct pipeline *p, struct job *job);
+void pipeline_leave_queued(struct pipeline *p);
+void pipeline_note(struct pipeline *p, struct job *job);
+void pipeline_tried(struct pipeline *p, struct job *job);
+size_t pipeline_unsafe_n(const struct pipeline *p);
+size_t pipeline_active_spooled_n(const struct pipeline *p);
+struct job_busy pipeline_on_busy(
+    const struct producer *producer, uint64_t bytes, void *arg);
+enum ingress_take pipeline_on_accept(struct job *job,
+    const struct message_submit *submit, const struct intake *intake,
+    void *arg);
+bool pipeline_on_start(struct attempt *attempt, void *arg);
+const struct job *pipeline_on_take(
+    struct producer *producer, uint32_t pipe, void *arg);
+void pipeline_on_copied(const struct job *job, void *arg);
+void pipeline_on_noticed(struct job *job, void *arg);
+void pipeline_on_forget(const struct job *job, bool acked, void *arg);
 
 /* pipeline_cancel(job, why, arg): end a job that is open, wherever it is.
  * pipeline_on_room(producer, arg): memory of ${producer}'s was given back. */

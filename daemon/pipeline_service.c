@@ -18,7 +18,7 @@ on_kept_n(void *arg)
 {
 	struct pipeline *p = arg;
 
-	return outbox_kept_n(p->outbox) + gateway_sending_n(p->gateway);
+	return pipeline_unsafe_n(p) + gateway_sending_n(p->gateway);
 }
 
 static void
@@ -59,6 +59,8 @@ pipeline_ready(struct pipeline *p)
 void
 pipeline_drain(struct pipeline *p)
 {
+	if (!drain_started(p->drain))
+		pipeline_leave_queued(p);
 	drain_start(p->drain);
 }
 

@@ -17,6 +17,8 @@
 #include "reply.h"
 
 #define MS_NS 1000000u
+/* How long a COLLECT that would not wait waits for a result to be read back. */
+#define READ_BACK_MS 10000u
 
 struct waiter {
 	struct door_request *request;
@@ -100,7 +102,7 @@ result_message(
 		m.decode_ms = (job->decoded_ns - job->started_ns) / MS_NS;
 		m.finish_ms = (job->finished_ns - job->decoded_ns) / MS_NS;
 	}
-	if (job->result == NULL) {
+	if (!job_has_result(job)) {
 		m.message =
 		    (struct text){job->reason.text, strlen(job->reason.text)};
 		return reply_create(MESSAGE_RESULT, &m, NULL, 0);
@@ -114,6 +116,15 @@ result_message(
 	m.frames = job->geo.frames;
 	body = (uint8_t *)nng_msg_body(job->result) + job_front_bytes(job);
 	return reply_create(MESSAGE_RESULT, &m, body, job->result_bytes);
+}
+
+static void
+reply_result(const struct publish *p, struct door_request *request,
+    const struct job *job, uint64_t unknown_acks)
+{
+	door_reply(request, result_message(p, job, unknown_acks));
+	if (p->sinks.copied != NULL)
+		p->sinks.copied(job, p->sinks.arg);
 }
 
 static void
@@ -216,9 +227,14 @@ publish_collect(struct publish *p, struct door_request *request,
 	const struct job *job =
 	    p->sinks.take(producer, door_peer(request).pipe, p->sinks.arg);
 
-	if (job != NULL)
-		door_reply(request, result_message(p, job, unknown_acks));
-	else if (wait_ms == 0)
+	if (job != NULL) {
+		reply_result(p, request, job, unknown_acks);
+		return;
+	}
+	/* One that is ready and not taken is on its way from the disk. */
+	if (!TAILQ_EMPTY(&producer->ready) && wait_ms < READ_BACK_MS)
+		wait_ms = READ_BACK_MS;
+	if (wait_ms == 0)
 		reply_empty(p, request, producer, unknown_acks);
 	else
 		wait_for_result(p, request, producer, wait_ms, unknown_acks);
@@ -236,8 +252,7 @@ publish_available(struct publish *p, struct producer *producer)
 		if (job == NULL)
 			break;
 		unknown_acks = w->unknown_acks;
-		door_reply(
-		    waiter_end(p, w), result_message(p, job, unknown_acks));
+		reply_result(p, waiter_end(p, w), job, unknown_acks);
 		/* The result's job keeps it alive. */
 		producers_release(&p->jobs->producers, producer);
 	}

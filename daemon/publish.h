@@ -16,6 +16,8 @@ struct publish_sinks {
 	/* Lease the producer's oldest result to a connection, or NULL. */
 	const struct job *(*take)(
 	    struct producer *producer, uint32_t pipe, void *arg);
+	/* The result that was taken is copied into its message; may be NULL. */
+	void (*copied)(const struct job *job, void *arg);
 	void *arg;
 };
 

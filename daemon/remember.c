@@ -96,16 +96,23 @@ name_set(struct name *name, const struct producer_identity *identity,
 void
 remember_put(struct remember *r, const struct job *job, uint64_t now_ns)
 {
-	const struct text key = {job->key, strlen(job->key)};
+	forget_old(r, now_ns);
+	remember_add(r, &job->producer->identity,
+	    (struct text){job->key, strlen(job->key)}, job->id, now_ns);
+}
+
+void
+remember_add(struct remember *r, const struct producer_identity *identity,
+    struct text key, uint64_t id, uint64_t since_ns)
+{
 	struct entry *e, *old;
 
-	forget_old(r, now_ns);
 	if (r->keep_ns == 0 || r->keys_max == 0 ||
 	    (e = calloc(1, sizeof(*e))) == NULL)
 		return;
-	name_set(&e->name, &job->producer->identity, key);
-	e->id = job->id;
-	e->since_ns = now_ns;
+	name_set(&e->name, identity, key);
+	e->id = id;
+	e->since_ns = since_ns;
 	HASH_FIND(hh, r->entries, &e->name, sizeof(e->name), old);
 	if (old != NULL)
 		drop(r, old);

@@ -156,6 +156,27 @@ events_json(const struct config *config)
 	    config->events != 0 ? config->events_listen : "");
 }
 
+static json_t *
+spool_json(const struct report_input *in)
+{
+	const struct reason *why;
+	struct spool_counts c;
+
+	if (in->spool == NULL)
+		return json_null();
+	c = spool_counts(in->spool);
+	why = spool_failure(in->spool);
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}",
+	    "path", in->config->spool_path, "durability",
+	    spool_is_durable(in->spool) ? "spooled" : "none", "bytes",
+	    (json_int_t)in->jobs->stored_bytes, "bytes_max",
+	    (json_int_t)in->jobs->stored_max, "used_bytes",
+	    (json_int_t)c.used_bytes, "size_bytes", (json_int_t)c.size_bytes,
+	    "commits_total", (json_int_t)c.commits_n, "aside",
+	    (json_int_t)c.aside_n, "lost_total", (json_int_t)c.lost_n,
+	    "failure", why != NULL ? why->text : "");
+}
+
 char *
 report_create(const struct report_input *in)
 {
@@ -176,6 +197,7 @@ report_create(const struct report_input *in)
 	    json_pack("{s:s, s:s}", "path", in->config->path, "refused",
 		in->reload->err != LATENTD_OK ? in->reload->text : ""));
 	json_object_set_new(root, "queue", queue_json(in));
+	json_object_set_new(root, "spool", spool_json(in));
 	json_object_set_new(root, "jobs", jobs_json(in));
 	json_object_set_new(root, "lanes", lanes_json(in->dispatch));
 	json_object_set_new(root, "endpoints", endpoints_json(in->dispatch));

@@ -5,6 +5,7 @@
 #include "config.h"
 #include "dispatch.h"
 #include "job.h"
+#include "spool.h"
 
 struct report_input {
 	const struct jobs *jobs;
@@ -16,6 +17,7 @@ struct report_input {
 	bool paused_in;
 	bool draining;
 	uint64_t drain_left_ms; /* meant when draining */
+	const struct spool *spool; /* NULL: none */
 	uint64_t dropped_n; /* failed jobs forgotten since the start */
 };
 

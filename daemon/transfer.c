@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/random.h>
 
 #include "base/curl_uv.h"
 #include "base/msgbuf.h"
@@ -28,6 +29,8 @@ transfers_open(uv_loop_t *loop, uint64_t instance,
 	if (ts == NULL)
 		return NULL;
 	ts->instance = instance;
+	if (getrandom(&ts->run, sizeof(ts->run), 0) != (ssize_t)sizeof(ts->run))
+		abort();
 	ts->on_done = on_done;
 	ts->arg = arg;
 	if ((ts->curl = curl_uv_open(loop, 1)) == NULL) {
@@ -262,8 +265,9 @@ set_headers(struct transfer *t)
 		snprintf(type, sizeof(type), "Content-Type:");
 	/* The same for every attempt: curl alone may send a POST twice. */
 	snprintf(key, sizeof(key),
-	    "Idempotency-Key: %016" PRIx64 "-%" PRIu64 "-%zu", t->ts->instance,
-	    a->job->id, a->part);
+	    "Idempotency-Key: %016" PRIx64 "-%" PRIu64 "-%zu",
+	    a->job->spooled ? t->ts->instance : t->ts->run, a->job->id,
+	    a->part);
 	/* A proxy that starts its endpoint holds the request meanwhile. */
 	snprintf(hold, sizeof(hold), "X-Scale-Up-Timeout: %u",
 	    a->endpoint->times.scale_up_s);

@@ -19,7 +19,8 @@ TAILQ_HEAD(transfer_list, transfer);
 
 struct transfers {
 	struct curl_uv *curl;
-	uint64_t instance;
+	uint64_t instance; /* with a spooled job's id, one of a kind */
+	uint64_t run; /* the same for other jobs, whose ids come again */
 	void (*on_done)(struct attempt *, void *);
 	void *arg;
 	CURL *idle[IDLE_HANDLES_MAX];

@@ -327,7 +327,7 @@ why_job(const struct why_input *in, const struct job *job)
 	put(root, "parts", (json_int_t)job->parts_n);
 	put(root, "parts_done", (json_int_t)job->done_n);
 	put(root, "latent_bytes",
-	    job->message != NULL ? (json_int_t)job->payload_bytes : 0);
+	    job_has_input(job) ? (json_int_t)job->payload_bytes : 0);
 	put(root, "result_bytes", (json_int_t)job->result_bytes);
 	json_object_set_new(
 	    root, "attempts", attempts_json(job->history, now_ns));

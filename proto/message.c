@@ -23,6 +23,7 @@ const char *const message_state_names[JOB_STATE_COUNT] = {
     NULL, "queued", "active", "done", "failed", "cancelled", "expired"};
 const char *const message_priority_names[4] = {
     "normal", "urgent", "high", "low"};
+static const char *const durability_names[] = {"none", "spooled"};
 static const char *const op_names[] = {
     NULL, "pause", "resume", "drain", "kick", "purge", "reload"};
 static const char *const side_names[] = {"both", "in", "out"};
@@ -83,6 +84,7 @@ static const struct field accepted_fields[] = {
     ENUM(message_accepted, state, true, message_state_names),
     U64(message_accepted, position, true, ANY),
     U64(message_accepted, estimated_wait_ms, false, ANY),
+    ENUM(message_accepted, durability, true, durability_names),
 };
 static const struct field busy_fields[] = {
     U64(message_busy, instance, true, ANY),

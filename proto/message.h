@@ -113,6 +113,7 @@ struct message_accepted {
 	enum job_state state;
 	uint64_t position; /* about how many jobs go before it */
 	uint64_t estimated_wait_ms; /* until its result; 0: not known */
+	enum latentd_durability durability;
 };
 
 struct message_busy {

@@ -215,6 +215,16 @@ enum latentd_err latentd_wait_accepted(
     struct latentd_client *client, uint64_t ticket, int timeout_ms);
 
 /*
+ * latentd_job_durability(client, ticket, durability):
+ * What the job of ${ticket}, which the daemon has accepted and not yet given a
+ * result for, survives: ${*durability}, as the daemon said.  Asks nobody.
+ * Errors: NOT_FOUND for a ticket that is not accepted, or has its result;
+ * ${*durability} is then unchanged.
+ */
+enum latentd_err latentd_job_durability(struct latentd_client *client,
+    uint64_t ticket, enum latentd_durability *durability);
+
+/*
  * latentd_job_estimate(client, ticket, position, estimated_wait_ms):
  * What the daemon said when it last accepted or refused the pending job of
  * ${ticket}: ${*position}, about how many jobs went before it then, and

@@ -67,6 +67,16 @@ enum latentd_priority {
 };
 
 /*
+ * What a job that was accepted survives.  NONE ("none"): the end of its
+ * producer, but not of the daemon; liblatentd submits it again.  SPOOLED
+ * ("spooled"): it is on the daemon's disk, and survives crash and power cut.
+ */
+enum latentd_durability {
+	LATENTD_DURABILITY_NONE = 0,
+	LATENTD_DURABILITY_SPOOLED,
+};
+
+/*
  * A tensor's description: C-contiguous, little-endian, outermost dimension
  * first.  ndim 0 means "no tensor here".
  */

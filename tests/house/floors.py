@@ -18,7 +18,8 @@ from pathlib import Path
 # it.  NAME_more.c belongs to NAME, here and below.
 RECORDS = (
     "pixels", "fate", "fitness", "limit", "hedge", "user", "producer", "config",
-    "peer", "history", "job", "intake", "reply", "auth", "attempt", "endpoint", "order", "lane",
+    "peer", "history", "spoolcount", "job", "intake", "reply", "auth", "attempt",
+    "endpoint", "order", "lane",
 )
 
 # The stages, and what else stands on their floor.

@@ -205,8 +205,10 @@ fake_welcome(struct fake_daemon *d, struct request *req)
 void
 fake_accept(struct fake_daemon *d, struct request *req, uint64_t id)
 {
-	struct message_accepted in = {
-	    .instance = d->instance, .id = id, .state = JOB_QUEUED};
+	struct message_accepted in = {.instance = d->instance,
+	    .id = id,
+	    .state = JOB_QUEUED,
+	    .durability = LATENTD_DURABILITY_SPOOLED};
 
 	fake_reply(req, MESSAGE_ACCEPTED, &in, NULL, 0);
 }

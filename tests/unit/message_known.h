@@ -40,6 +40,7 @@ static const char *const codes[] = {"ok", "invalid", "protocol", "version",
 static const char *const ops[] = {
     "", "pause", "resume", "drain", "kick", "purge", "reload", NULL};
 static const char *const sides[] = {"both", "in", "out", NULL};
+static const char *const durabilities[] = {"none", "spooled", NULL};
 
 /* clang-format off */
 #define AT(s, f) offsetof(struct message_##s, f)
@@ -100,6 +101,7 @@ static const struct known all[] = {
     E_(ACCEPTED, accepted, state, states, false),
     U_(ACCEPTED, accepted, position, TOP, false),
     U_(ACCEPTED, accepted, estimated_wait_ms, TOP, true),
+    E_(ACCEPTED, accepted, durability, durabilities, false),
     U_(BUSY, busy, instance, TOP, false), T_(BUSY, busy, reason, 64, false),
     U_(BUSY, busy, retry_after_ms, 3600000, false),
     U_(BUSY, busy, estimated_wait_ms, TOP, true),

@@ -8,6 +8,8 @@
 
 #include <criterion/criterion.h>
 
+#include "store_private.h"
+
 struct store_dir
 store_dir_make(void)
 {
@@ -90,6 +92,20 @@ store_add(struct store *s, uint64_t id, size_t body_bytes)
 	}
 	free(body);
 	return result;
+}
+
+enum store_result
+store_put_raw_state(
+    struct store *s, uint64_t id, const void *data, size_t bytes)
+{
+	uint8_t at[STORE_ID_BYTES];
+	MDB_val key = {sizeof(at), at};
+	MDB_val value = {bytes, (void *)(uintptr_t)data};
+
+	store_put_be(at, sizeof(at), id);
+	return mdb_put(s->txn, s->tables[TABLE_STATES], &key, &value, 0) == 0
+	    ? STORE_OK
+	    : STORE_FAILED;
 }
 
 static bool

@@ -22,6 +22,10 @@ void store_fill(uint64_t id, void *buf, size_t bytes);
 /* store_add(s, id, body_bytes): one job with its body, committed. */
 enum store_result store_add(struct store *s, uint64_t id, size_t body_bytes);
 
+/* store_put_raw_state(s, id, data, bytes): what no writer would write. */
+enum store_result store_put_raw_state(
+    struct store *s, uint64_t id, const void *data, size_t bytes);
+
 /* The ids of all jobs, and of damaged ones. */
 struct store_seen {
 	uint64_t ids[64];

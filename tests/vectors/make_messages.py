@@ -150,15 +150,16 @@ def replies():
     for state in ("queued", "active", "done", "failed", "cancelled",
                   "expired"):
         yield row("ACCEPTED", f"a job that is {state}", {
-            "instance": 2 ** 63, "id": 1, "state": state, "position": 0})
-    yield row("ACCEPTED", "with an estimate", {
+            "instance": 2 ** 63, "id": 1, "state": state, "position": 0,
+            "durability": "none"})
+    yield row("ACCEPTED", "with an estimate, on disk", {
         "instance": 2 ** 63, "id": 1, "state": "queued", "position": 12,
-        "estimated_wait_ms": 3400})
+        "estimated_wait_ms": 3400, "durability": "spooled"})
     yield row("BUSY", "because of the deadline, with an estimate", {
         "instance": 7, "reason": "deadline", "retry_after_ms": 900,
         "estimated_wait_ms": 1900})
     for reason in ("jobs", "bytes", "producer_jobs", "producer_bytes",
-                   "stopping"):
+                   "stopping", "spool", "storage"):
         yield row("BUSY", f"because of {reason}", {
             "instance": 7, "reason": reason, "retry_after_ms": 50})
     for code in ("invalid", "protocol", "version", "model", "shape", "image",
@@ -336,7 +337,12 @@ def refused_values():
                       frame(kind, pack(collect | fields | {field: value})))
     yield refusal("ADMIN without an op", "invalid", "op",
                   frame("ADMIN", pack(collect)))
-    accepted = {"instance": 1, "id": 1, "state": "queued", "position": 0}
+    accepted = {"instance": 1, "id": 1, "state": "queued", "position": 0,
+                "durability": "spooled"}
+    for durability in ("", "synced", "None"):
+        yield refusal(f"ACCEPTED with durability {durability!r}", "invalid",
+                      "durability", frame("ACCEPTED", pack(
+                          accepted | {"durability": durability})))
     for state in ("new", "", "Queued", "buried"):
         yield refusal(f"ACCEPTED with state {state!r}", "invalid", "state",
                       frame("ACCEPTED", pack(accepted | {"state": state})))
