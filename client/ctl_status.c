@@ -52,6 +52,33 @@ print_summary(const json_t *report)
 	    (double)ctl_json_number(queue, "result_bytes") / mib);
 }
 
+/* Where the jobs survive, and what is wrong with it. */
+static void
+print_spool(const json_t *report)
+{
+	const json_t *spool = json_object_get(report, "spool");
+	const double mib = 1024.0 * 1024.0;
+
+	if (!json_is_object(spool))
+		return;
+	printf("spool  ");
+	ctl_json_print(ctl_json_string(spool, "path"));
+	printf(", %.1f of %.1f MiB, durability ",
+	    (double)ctl_json_number(spool, "bytes") / mib,
+	    (double)ctl_json_number(spool, "bytes_max") / mib);
+	ctl_json_print(ctl_json_string(spool, "durability"));
+	if (ctl_json_number(spool, "aside") > 0)
+		printf(", %jd damaged jobs set aside",
+		    ctl_json_number(spool, "aside"));
+	putchar('\n');
+	if (ctl_json_string(spool, "failure")[0] == '\0')
+		return;
+	printf("  STOPPED: ");
+	ctl_json_print(ctl_json_string(spool, "failure"));
+	printf("\n  new jobs are refused; when the disk is well again, run "
+	       "latentctl resume in\n");
+}
+
 static void
 print_endpoints(const json_t *report)
 {
@@ -115,6 +142,7 @@ print_report(const char *text)
 	if (report == NULL)
 		return CTL_FAILED;
 	print_summary(report);
+	print_spool(report);
 	print_endpoints(report);
 	print_producers(report);
 	json_decref(report);

@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "pipeline_private.h"
 
-#define KEEP_BYTES (UINT64_C(16) << 20)
+#define KEEP_BYTES (UINT64_C(8) << 20)
 #define FULL_RETRY_MS 1000u
 #define STORAGE_RETRY_MS 5000u
 
@@ -168,7 +168,8 @@ on_body(struct attempt *attempt, const struct reason *why, void *arg)
 		end_attempt(p, attempt);
 	} else if (why != NULL && !attempt->aborted) {
 		/* What cannot be read now never can, so there is nothing to
-		 * kick either. */
+		 * kick either.  The attempt is not with transfer. */
+		attempt->ended_ns = uv_hrtime();
 		job_release_input(&p->jobs, job);
 		dispatch_cancel(p->dispatch, job, why);
 		end_attempt(p, attempt);

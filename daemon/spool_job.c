@@ -197,7 +197,8 @@ set_times(struct job *job, const struct record_job *r,
 	}
 	if (state->ended_at_ms > 0)
 		job->finished_ns = at_ns(state->ended_at_ms);
-	job->kept_since_ns = at_ns(state->kept_at_ms);
+	job->kept_since_ns = at_ns(
+	    state->kept_at_ms > 0 ? state->kept_at_ms : state->ended_at_ms);
 	job->buried_ns = at_ns(state->buried_at_ms);
 }
 
@@ -242,42 +243,48 @@ set_stored(struct spool *s, struct job *job, const struct record_job *r,
 	job_store(s->jobs, job, bytes);
 }
 
-static enum latentd_err
+/* NULL: ${why} says why not. */
+static struct job *
 make_job(struct restoring *re, const struct record_job *r,
-    const struct record_state *state, struct job **out, struct reason *why)
+    const struct record_state *state, struct reason *why)
 {
 	struct jobs *jobs = re->spool->jobs;
 	struct producer_identity identity;
 	struct producer *producer;
 	struct intake intake;
-	struct job *job;
+	struct job *job = NULL;
 	struct lane *lane;
-	enum latentd_err err = read_intake(r, &intake, why);
 
-	if (err != LATENTD_OK)
-		return err;
+	if (read_intake(r, &intake, why) != LATENTD_OK)
+		return NULL;
 	lane = re->visitor->lane(intake.model, intake.task, re->visitor->arg);
 	if (lane == NULL &&
-	    (state->state == JOB_QUEUED || state->state == JOB_FAILED))
-		return reason_set(why, LATENTD_ERR_MODEL,
+	    (state->state == JOB_QUEUED || state->state == JOB_FAILED)) {
+		reason_set(why, LATENTD_ERR_MODEL,
 		    "no endpoint is configured to %s for model \"%s\"",
 		    task_name(intake.task), intake.model->name);
+		return NULL;
+	}
 	producer_identity(r->uid, r->producer, r->secret, &identity);
 	producer = producers_get(&jobs->producers, &identity);
-	if (producer == NULL)
-		return reason_set(why, LATENTD_ERR_MEMORY,
-		    "more than %u producers", PRODUCERS_MAX);
-	if (jobs_by_key(producer, r->key) != NULL)
-		return reason_set(why, LATENTD_ERR_INVALID,
+	if (producer == NULL) {
+		reason_set(why, LATENTD_ERR_MEMORY, "more than %u producers",
+		    PRODUCERS_MAX);
+		return NULL;
+	}
+	if (jobs_by_key(producer, r->key) != NULL) {
+		reason_set(why, LATENTD_ERR_INVALID,
 		    "another job has its key \"%.*s\"", (int)r->key.bytes,
 		    r->key.at);
+		return NULL;
+	}
 	jobs->next_id = r->id - 1;
-	err = intake_job(&intake, jobs, producer, r->key, &job, why);
-	if (err != LATENTD_OK)
-		return err;
+	if (intake_job(&intake, jobs, producer, r->key, &job, why) !=
+		LATENTD_OK ||
+	    job == NULL)
+		return NULL;
 	job->lane = lane;
-	*out = job;
-	return LATENTD_OK;
+	return job;
 }
 
 /* It stays where it is: another configuration may do it. */
@@ -297,9 +304,9 @@ on_job(const struct record_job *r, const struct record_state *state, void *arg)
 {
 	struct restoring *re = arg;
 	struct reason why;
-	struct job *job;
+	struct job *job = make_job(re, r, state, &why);
 
-	if (make_job(re, r, state, &job, &why) != LATENTD_OK)
+	if (job == NULL)
 		return leave(re, r, &why);
 	job->attempts_n = (unsigned)state->attempts;
 	job->failures_n = (unsigned)state->failures;

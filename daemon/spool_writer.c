@@ -18,7 +18,7 @@
 #include "spool_private.h"
 
 /* One transaction; LMDB holds a copy of it in memory. */
-#define BATCH_BYTES (UINT64_C(8) << 20)
+#define BATCH_BYTES (UINT64_C(16) << 20)
 #define BATCH_N 1024u
 
 /* ---- one op ---- */
