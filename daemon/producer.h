@@ -66,6 +66,7 @@ struct producer {
 	size_t open_n; /* queued or active */
 	size_t state_n[JOB_STATE_COUNT]; /* of these */
 	size_t buried_n; /* FAILED ones that were delivered */
+	size_t storing_n; /* ended, and on their way to the disk */
 	size_t holds_n; /* other reasons to exist */
 	struct producer_bounds bounds;
 	struct user *user; /* whose it is; NULL: without bounds */

@@ -132,7 +132,7 @@ reply_empty(const struct publish *p, struct door_request *request,
     const struct producer *producer, uint64_t unknown_acks)
 {
 	struct message_empty m = {.instance = p->instance,
-	    .pending = producer->open_n,
+	    .pending = producer->open_n + producer->storing_n,
 	    .unknown_acks = unknown_acks};
 
 	door_reply(request, reply_create(MESSAGE_EMPTY, &m, NULL, 0));

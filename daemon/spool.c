@@ -175,6 +175,7 @@ complete_end(struct spool *s, struct op *op)
 	uint64_t bytes = 0;
 
 	job->storing = false;
+	job->producer->storing_n--;
 	if (op->result == STORE_OK) {
 		job->result_stored = op->state.result_bytes > 0;
 		job->result_crc = (uint32_t)op->state.result_crc;
@@ -290,6 +291,7 @@ spool_end(struct spool *s, struct job *job)
 
 	assert(job->spooled && !job->storing);
 	job->storing = true;
+	job->producer->storing_n++;
 	op->job = job;
 	spool_state_record(job, &op->state);
 	if (job->result != NULL) {

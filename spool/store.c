@@ -70,13 +70,29 @@ was_made(const struct store *s)
 	    (ssize_t)sizeof(lock_text) - 1;
 }
 
+/* That a file was made is on disk only with its directory. */
+static bool
+sync_directory(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool good = fd >= 0 && fsync(fd) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
+
 static enum latentd_err
 note_made(const struct store *s, struct reason *why)
 {
 	const size_t bytes = sizeof(lock_text) - 1;
+	char parent[PATH_MAX + 16];
 
 	if (was_made(s))
 		return LATENTD_OK;
+	snprintf(parent, sizeof(parent), "%s/..", s->dir);
+	if (!sync_directory(s->dir) || !sync_directory(parent))
+		return store_text(s, "sync the directory of", errno, why);
 	if (pwrite(s->lock_fd, lock_text, bytes, 0) != (ssize_t)bytes ||
 	    fdatasync(s->lock_fd) != 0)
 		return store_text(s, "write the lock of", errno, why);

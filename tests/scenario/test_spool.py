@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import requests
 
 import processes
 import wire
@@ -388,7 +389,9 @@ def test_a_failing_disk_refuses_new_jobs_and_loses_none(
     start_faulty, start_fake, latentctl, fault
 ):
     fake = start_fake()
-    daemon = start_faulty(fake.section())
+    daemon = processes.find_http(start_faulty(
+        {**fake.section(), "daemon": {"http": "127.0.0.1:0"}}
+    ))
     with wire.Producer(daemon.url) as producer:
         accept(producer, 0)
         check(producer.take("k0"), 0)
@@ -399,6 +402,11 @@ def test_a_failing_disk_refuses_new_jobs_and_loses_none(
         # It may work again, but nobody has looked.
         assert submit(producer, 1).expect("BUSY")["reason"] == "storage"
         assert report(daemon)["spool"]["failure"]
+        ready = requests.get(f"{daemon.http}/readyz", timeout=60)
+        assert ready.status_code == 503 and "storage" in ready.text
+        metrics = requests.get(f"{daemon.http}/metrics", timeout=60).text
+        assert "latentd_spool_failed 1" in metrics
+        assert "latentd_spool_errors_total 1" in metrics
         status_text = latentctl(daemon, "status", check=0).stdout.decode()
         assert "latentctl resume" in status_text
         latentctl(daemon, "resume", "in", check=0)
