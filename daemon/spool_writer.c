@@ -199,7 +199,7 @@ has_more(const struct op_list *batch)
 }
 
 static enum store_result
-write_batch(struct spool *s, struct op_list *batch, struct reason *why)
+write_some(struct spool *s, struct op_list *batch, struct reason *why)
 {
 	enum store_result result = STORE_OK;
 
@@ -209,6 +209,56 @@ write_batch(struct spool *s, struct op_list *batch, struct reason *why)
 			break;
 	}
 	return result == STORE_FAILED ? STORE_FAILED : STORE_OK;
+}
+
+/* A commit that changes nothing. */
+static enum store_result
+touch(struct spool *s, struct reason *why)
+{
+	enum store_result result = store_begin(s->store, why);
+
+	if (result != STORE_OK)
+		return STORE_FAILED;
+	result = store_put_next_id(s->store, s->highest_id + 1, why);
+	if (result == STORE_OK)
+		return store_commit(s->store, why);
+	store_abort(s->store);
+	return result;
+}
+
+/* What had no room is to be done again; false: there was nothing. */
+static bool
+again(struct op_list *batch)
+{
+	struct op *op;
+	bool found = false;
+
+	TAILQ_FOREACH(op, batch, link)
+	{
+		if (!op->done || op->result != STORE_FULL)
+			continue;
+		op->done = false;
+		found = true;
+	}
+	return found;
+}
+
+/*
+ * Pages that a transaction gave back are used by the second one after it, so
+ * what has no room is tried again behind two that change nothing.
+ */
+static enum store_result
+write_batch(struct spool *s, struct op_list *batch, struct reason *why)
+{
+	enum store_result result = write_some(s, batch, why);
+
+	if (result != STORE_OK || !again(batch))
+		return result;
+	for (int i = 0; i < 2 && result == STORE_OK; i++)
+		result = touch(s, why);
+	if (result == STORE_FAILED)
+		return STORE_FAILED;
+	return write_some(s, batch, why);
 }
 
 /* ---- what becomes of the ops ---- */
@@ -316,13 +366,8 @@ resume(struct spool *s, struct reason *why)
 	open = store_reopen(s->store, why) == LATENTD_OK;
 	uv_rwlock_wrunlock(&s->store_lock);
 	/* Even with nothing to delete, a commit that writes. */
-	if (open && store_begin(s->store, why) == STORE_OK) {
-		result = store_put_next_id(s->store, s->highest_id + 1, why);
-		if (result == STORE_OK)
-			result = store_commit(s->store, why);
-		else
-			store_abort(s->store);
-	}
+	if (open)
+		result = touch(s, why);
 	if (result == STORE_OK)
 		result = delete_held(s, why);
 	uv_mutex_lock(&s->mutex);

@@ -30,7 +30,8 @@ def test_every_metric_is_in_the_guide_with_its_labels(
     start_endpoint, start_gateway, latentctl, tmp_path
 ):
     daemon = start_gateway(
-        start_endpoint().sections(models=["sd-v1"], tasks=["decode"])
+        {**start_endpoint().sections(models=["sd-v1"], tasks=["decode"]),
+         "spool": {"path": tmp_path / "spool"}}
     )
     path = write_latent(tmp_path / "z.safetensors", latent())
     latentctl(daemon, "decode", path, "--model", "sd-v1",
