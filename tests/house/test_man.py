@@ -228,6 +228,8 @@ LEAST = {
         "model": "sdxl", "task": "decode", "url": "http://127.0.0.1:1/sdxl",
     },
 }
+# What a section needs besides that is not needed itself.
+REQUIRED = {**LEAST, "[spool]": {"path": "/var/lib/latentd/spool"}}
 # What makes --check print every key whose default is not none: a key that is
 # printed only beside others needs these others in one of them.
 SHOWING = [
@@ -235,6 +237,7 @@ SHOWING = [
     {"[daemon]": {"events": "state", "http": "127.0.0.1:0"}, **LEAST},
     {"[producer NAME]": {"weight": "1"}, **LEAST},
     {"[producer NAME]": {"jobs": "1"}, **LEAST},
+    REQUIRED,
 ]
 
 CONF = PAGES["latentd.conf.5"]
@@ -294,7 +297,7 @@ def int_or_none(text):
 def test_only_what_is_required_says_so(tmp_path):
     for section, keys in CONF.keys().items():
         for key, told in keys.items():
-            required = key in LEAST.get(section, {})
+            required = key in REQUIRED.get(section, {})
             assert (told == "required") == required, (section, key)
             assert required or pages.default_of(told), (section, key)
     for key in LEAST["[endpoint NAME]"]:
@@ -316,7 +319,8 @@ def ranges():
 def test_the_page_tells_the_range_of_a_number(section, key, bounds, tmp_path):
     def status(value):
         sections = {head: dict(keys) for head, keys in LEAST.items()}
-        sections.setdefault(section, {})[key] = value
+        sections.setdefault(section, dict(REQUIRED.get(section, {})))
+        sections[section][key] = value
         return check(tmp_path, sections).returncode
 
     least, most = bounds
