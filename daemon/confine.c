@@ -66,15 +66,18 @@ add_socket(struct paths *p, const char *url)
 		add_directory(p->write, &p->write_n, WRITE_MAX, url + 6);
 }
 
-/* The spool's directory, or, to make it, the one that it is to be in. */
+/* The spool's directory; until it has been used, the one that it is in: to make
+ * it there, and to see that on disk. */
 static void
 add_spool(struct paths *p, const char *path)
 {
-	char file[CONFIG_PATH_BYTES + 2];
+	char file[CONFIG_PATH_BYTES + 16];
 
-	snprintf(file, sizeof(file), "%s%s", path,
-	    path[0] != '\0' && access(path, F_OK) == 0 ? "/." : "");
-	add_directory(p->write, &p->write_n, WRITE_MAX, file);
+	snprintf(file, sizeof(file), "%s/data.mdb", path);
+	if (path[0] == '\0')
+		return;
+	add_directory(p->write, &p->write_n, WRITE_MAX,
+	    access(file, F_OK) == 0 ? file : path);
 }
 
 static void

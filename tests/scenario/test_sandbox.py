@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import processes
-from fleet import check_all, submit
+from fleet import check_all, check_fake, submit
 from samples import latent
 
 
@@ -102,6 +102,34 @@ def test_files_elsewhere_cannot_be_read_any_more(
         lambda: daemon.stderr().count("taken over: ") == 1, "it is read")
     assert sent("c") == "Bearer third"
     producer.thank()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_spool_is_written_and_read_again(
+    start_fake, start_daemon, connect, release, stack, exists
+):
+    """In a directory that the sandbox knows of by [spool] path alone."""
+    spool = stack.enter_context(processes.short_directory()) / "spool"
+    if exists:
+        spool.mkdir(mode=0o700)
+    fake = start_fake()
+    sections = {
+        **fake.section(), "spool": {"path": spool, "size": "64M"},
+    }
+    daemon = start_daemon(sections, **release)
+    producer = connect(daemon)
+    z = latent(seed=2)
+    producer.try_submit("k", z.data, **z.fields, output="pixels").expect(
+        "ACCEPTED", durability="spooled")
+    daemon.wait_line("outcome=done")
+    daemon.kill()
+    producer.close()
+    daemon = start_daemon(sections, **release)
+    producer = connect(daemon)
+    check_fake(producer.take("k"), z)
+    producer.thank()
+    assert len(fake.requests) in (1, 2)
+    assert daemon.stop() == 0
 
 
 def test_it_can_be_switched_off(start_endpoint, start_daemon, connect, release):
