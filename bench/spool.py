@@ -196,7 +196,7 @@ submitted, {full['again_bytes'] / 2**20:.0f} MiB after that start, \
 def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    bin_dir, results = Path(sys.argv[1]), Path(sys.argv[2])
+    bin_dir, results = (Path(arg).resolve() for arg in sys.argv[1:])
     results.mkdir(exist_ok=True)
     result = {"machine": machine(), "submits": submits(bin_dir, results),
               "start": start(bin_dir, results)}

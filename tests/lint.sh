@@ -69,7 +69,7 @@ for entry in json.load(open(sys.argv[1])):
 check_headers() {
 	local failed=0 header flags
 	read -ra flags <<<"-std=gnu11 -D_GNU_SOURCE -Iinclude -Iproto -Idaemon \
-		-Iclient -Iendpoint -Wall -Wextra -Werror -fsyntax-only \
+		-Ispool -Iclient -Iendpoint -Wall -Wextra -Werror -fsyntax-only \
 		$(pkg-config --cflags libuv libcurl libpng jansson libmicrohttpd)"
 	while IFS= read -r header; do
 		printf '#include "%s"\n#include "%s"\n' "$header" "$header" |

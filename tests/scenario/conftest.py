@@ -58,6 +58,21 @@ def start_daemon(short_tmp, stack):
 
 
 @pytest.fixture
+def start_spooled(start_daemon, short_tmp):
+    """start_spooled(sections, ...): a daemon with a spool in short_tmp."""
+
+    def start(sections, spool=None, **keys):
+        whole = {
+            "spool": {"path": short_tmp / "spool", "size": "64M",
+                      **(spool or {})},
+            **sections,
+        }
+        return start_daemon(whole, **keys)
+
+    return start
+
+
+@pytest.fixture
 def start_gateway(start_daemon):
     """start_gateway(sections, *args): latentd that serves HTTP, on a free
     port of loopback unless [daemon] says otherwise; .port, .http."""

@@ -296,23 +296,6 @@ Test(spool, a_latent_is_read_back_for_all_who_wait_for_it)
 	close_spool();
 }
 
-Test(spool, a_latent_that_is_damaged_is_said_to_be)
-{
-	struct attempt attempt = {.part = 0};
-
-	open_spool();
-	put_now("a");
-	stop();
-	start();
-	attempt.job = x.jobs[0];
-	x.jobs[0]->body_crc ^= 1;
-	spool_load_body(x.s, &attempt);
-	FIXTURE_RUN_UNTIL(&x.f.loop, x.bodies_n == 1);
-	cr_assert_not_null(x.body_why);
-	cr_assert_eq(spool_counts(x.s).lost_n, 1);
-	close_spool();
-}
-
 Test(spool, a_result_comes_back_until_it_is_forgotten)
 {
 	uint8_t want[5000];
