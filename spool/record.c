@@ -75,10 +75,10 @@ static const struct field known_fields[] = {
     U64(record_known, acked_at_ms, true, ANY),
 };
 
-#define TABLE(title, f)                                         \
-	{                                                       \
-		.name = (title), .request = false, .fields = f, \
-		.fields_n = sizeof(f) / sizeof((f)[0])          \
+#define TABLE(title, f)                                           \
+	{                                                         \
+		.name = (title), .request = false, .fields = (f), \
+		.fields_n = sizeof(f) / sizeof((f)[0])            \
 	}
 
 static const struct message_shape tables[] = {
