@@ -176,6 +176,27 @@ deliver_ready(struct latentd_client *c, const char *key, uint64_t ticket)
 	return NULL;
 }
 
+static struct latentd_result *
+find(struct result_list *list, const char *key, uint64_t kicks)
+{
+	struct latentd_result *r;
+
+	TAILQ_FOREACH(r, list, entry)
+	{
+		if (strcmp(r->key, key) == 0 && r->kicks == kicks)
+			break;
+	}
+	return r;
+}
+
+struct latentd_result *
+deliver_find(struct latentd_client *c, const char *key, uint64_t kicks)
+{
+	struct latentd_result *r = find(&c->ready, key, kicks);
+
+	return r != NULL ? r : find(&c->held, key, kicks);
+}
+
 void
 deliver_drop(struct latentd_client *c, struct latentd_result *r)
 {

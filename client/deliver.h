@@ -38,6 +38,11 @@ struct latentd_result *deliver_take(
 struct latentd_result *deliver_ready(
     struct latentd_client *client, const char *key, uint64_t ticket);
 
+/* deliver_find(client, key, kicks): the ready or held result of that ${key}
+ * after so many kicks; else NULL. */
+struct latentd_result *deliver_find(
+    struct latentd_client *client, const char *key, uint64_t kicks);
+
 /* deliver_drop(client, result): free a ready ${result}, acknowledged. */
 void deliver_drop(struct latentd_client *client, struct latentd_result *result);
 

@@ -229,29 +229,14 @@ take_broken(struct latentd_client *c, struct job *job,
 		deliver_failed(c, job, why->err, "%s", why->text);
 }
 
-static struct latentd_result *
-find_result(struct result_list *list, const char *key, uint64_t kicks)
-{
-	struct latentd_result *r;
-
-	TAILQ_FOREACH(r, list, entry)
-	{
-		if (strcmp(r->key, key) == 0 && r->kicks == kicks)
-			break;
-	}
-	return r;
-}
-
 /* Delivered again, because the daemon's patience is over; only the latest tag
  * counts when the application frees it. */
 static void
 retag(
     struct latentd_client *c, const char *key, const struct message_result *in)
 {
-	struct latentd_result *r = find_result(&c->ready, key, in->kicks);
+	struct latentd_result *r = deliver_find(c, key, in->kicks);
 
-	if (r == NULL)
-		r = find_result(&c->held, key, in->kicks);
 	if (r == NULL)
 		return;
 	r->tagged = true;
