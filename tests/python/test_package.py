@@ -111,6 +111,7 @@ def test_structures_are_as_long_as_in_c(tmp_path):
         "latentd_client_options": _library.Options,
         "latentd_request": _library.Request,
         "latentd_tensor": _library.Tensor,
+        "latentd_tls": _library.Tls,
         "latentd_metadata": _library.Metadata,
     }
     lines = [
