@@ -27,6 +27,8 @@ def test_help_names_every_command():
     (["test", "--repeat"], b"--repeat needs a number"),
     (["test", "--repeat", "0"], b"--repeat needs a number"),
     (["test", "--repeat", "x"], b"--repeat needs a number"),
+    (["test", "--kill"], b"--kill needs a number"),
+    (["test", "--kill", "0"], b"--kill needs a number"),
     (["test", "--fast"], b'no option "--fast"'),
 ])
 def test_a_wrong_argument_is_refused_before_anything_runs(arguments, sentence):
