@@ -20,8 +20,6 @@
 
 #include "store_private.h"
 
-static const char *const table_names[TABLES] = {
-    "meta", "jobs", "states", "bodies", "results", "known", "aside"};
 static const char lock_text[] = "latentd spool\n";
 
 void
@@ -158,6 +156,50 @@ check_length(const struct store *s, struct reason *why)
 	    (unsigned long long)need_bytes);
 }
 
+struct damages {
+	size_t n;
+	struct reason first;
+};
+
+static void
+on_walk_row(enum table table, const struct walk_row *row, void *arg)
+{
+	(void)table;
+	(void)row;
+	(void)arg;
+}
+
+static void
+on_damage(const char *text, void *arg)
+{
+	struct damages *d = arg;
+
+	if (d->n++ == 0)
+		reason_set(&d->first, LATENTD_ERR_IO, "%s", text);
+}
+
+/* LMDB trusts its pages, so it is shown none that it must not. */
+static enum latentd_err
+check_pages(const struct store *s, struct reason *why)
+{
+	struct damages damages = {.n = 0};
+	const struct walk_visitor visitor = {on_walk_row, on_damage, &damages};
+	struct walk *w;
+	enum latentd_err err = walk_open(s->dir, false, &w, why);
+
+	if (err != LATENTD_OK)
+		return err;
+	walk_all(w, &visitor);
+	walk_close(w);
+	if (damages.n == 0)
+		return LATENTD_OK;
+	return reason_set(why, LATENTD_ERR_IO,
+	    "the spool in %s is damaged (%zu times, first: %s); latentctl "
+	    "spool export %s saves what can be read, and when the directory "
+	    "is moved away latentd makes a new one",
+	    s->dir, damages.n, damages.first.text, s->dir);
+}
+
 /* Open, and where need be make, the tables. */
 static int
 open_tables(struct store *s)
@@ -170,7 +212,8 @@ open_tables(struct store *s)
 	if (rc != 0)
 		return rc;
 	for (int i = 0; rc == 0 && i < TABLES; i++)
-		rc = mdb_dbi_open(txn, table_names[i], flags, &s->tables[i]);
+		rc =
+		    mdb_dbi_open(txn, walk_table_name(i), flags, &s->tables[i]);
 	if (rc == 0)
 		return mdb_txn_commit(txn);
 	mdb_txn_abort(txn);
@@ -248,6 +291,8 @@ open_all(struct store *s, struct reason *why)
 		return reason_set(why, LATENTD_ERR_IO,
 		    "the spool in %s is damaged: data.mdb is %s", s->dir,
 		    "missing or empty");
+	if (!data_is_empty(s) && (err = check_pages(s, why)) != LATENTD_OK)
+		return err;
 	if ((rc = open_env(s)) != 0)
 		return store_text(s, "open", rc, why);
 	if ((err = check_length(s, why)) != LATENTD_OK)

@@ -11,17 +11,7 @@
 #include <lmdb.h>
 
 #include "store.h"
-
-enum table {
-	TABLE_META = 0,
-	TABLE_JOBS,
-	TABLE_STATES,
-	TABLE_BODIES,
-	TABLE_RESULTS,
-	TABLE_KNOWN,
-	TABLE_ASIDE,
-	TABLES
-};
+#include "walk.h"
 
 #define STORE_ID_BYTES 8u
 #define STORE_PIECE_KEY_BYTES 12u
