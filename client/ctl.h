@@ -49,6 +49,7 @@ struct ctl {
 	int64_t wait_ms;
 	bool json;
 	/* As in struct latentd_request. */
+	bool has_priority;
 	enum latentd_priority priority;
 	uint64_t deadline_ms;
 	bool refuse_late;
@@ -78,6 +79,7 @@ int ctl_drain(struct ctl *ctl);
 int ctl_reload(struct ctl *ctl);
 int ctl_top(struct ctl *ctl);
 int ctl_watch(struct ctl *ctl);
+int ctl_spool(struct ctl *ctl);
 
 /* ctl_error(fmt, ...): one line on standard error, "latentctl: ...".
  * ctl_note(ctl, fmt, ...): the same, unless --quiet. */

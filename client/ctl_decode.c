@@ -212,6 +212,13 @@ push(struct run *run, struct work *work)
 	}
 	without_metadata(run, work, &input);
 	ctl_request(run->ctl, &input, NULL, &request);
+	if (request.model == NULL) {
+		ctl_error("%s: it does not say its model, so it needs --model",
+		    work->path);
+		input_close(&input);
+		fail(run, work, LATENTD_ERR_MODEL);
+		return true;
+	}
 	err = latentd_submit(run->client, &request, 0, &work->ticket);
 	if (err == LATENTD_ERR_BUSY && is_standard_in(work)) {
 		run->standard = input;

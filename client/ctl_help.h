@@ -3,33 +3,34 @@
 #ifndef CLIENT_CTL_HELP_H
 #define CLIENT_CTL_HELP_H
 
-#define HELP_MAIN                                                            \
-	"usage: latentctl COMMAND [OPTION]... [ARGUMENT]...\n"               \
-	"\n"                                                                 \
-	"Push latents to a latentd daemon and collect finished images.\n"    \
-	"\n"                                                                 \
-	"  decode FILE...   decode latents and write the pictures\n"         \
-	"  encode FILE...   encode pictures and write the latents\n"         \
-	"  submit FILE...   leave jobs with the daemon and return\n"         \
-	"  collect          write the results of jobs that were left\n"      \
-	"  status           say what the daemon is doing\n"                  \
-	"  jobs             list jobs, of all states or one\n"               \
-	"  why ID|KEY...    say what jobs wait for, or why they failed\n"    \
-	"  cancel KEY|ID... cancel jobs\n"                                   \
-	"  kick ID...       try failed jobs again\n"                         \
-	"  purge ID...      give failed jobs up\n"                           \
-	"  pause in|out     stop taking jobs, or making requests\n"          \
-	"  resume in|out    go on\n"                                         \
-	"  reload           have the daemon read its configuration again\n"  \
-	"  drain            let the daemon finish its jobs and end\n"        \
-	"  top              show what the daemon is doing, live\n"           \
-	"  watch            print events as they come\n"                     \
-	"\n"                                                                 \
-	"latentctl COMMAND --help explains each.\n"                          \
-	"\n"                                                                 \
-	"Exit status: 0 all done, 1 something failed, 2 wrong usage, 3 no\n" \
-	"daemon answers, 4 out of time, 5 the daemon was busy, 130\n"        \
-	"interrupted; 4 and 5 also where that is all that jobs failed\n"     \
+#define HELP_MAIN                                                               \
+	"usage: latentctl COMMAND [OPTION]... [ARGUMENT]...\n"                  \
+	"\n"                                                                    \
+	"Push latents to a latentd daemon and collect finished images.\n"       \
+	"\n"                                                                    \
+	"  decode FILE...   decode latents and write the pictures\n"            \
+	"  encode FILE...   encode pictures and write the latents\n"            \
+	"  submit FILE...   leave jobs with the daemon and return\n"            \
+	"  collect          write the results of jobs that were left\n"         \
+	"  status           say what the daemon is doing\n"                     \
+	"  jobs             list jobs, of all states or one\n"                  \
+	"  why ID|KEY...    say what jobs wait for, or why they failed\n"       \
+	"  cancel KEY|ID... cancel jobs\n"                                      \
+	"  kick ID...       try failed jobs again\n"                            \
+	"  purge ID...      give failed jobs up\n"                              \
+	"  pause in|out     stop taking jobs, or making requests\n"             \
+	"  resume in|out    go on\n"                                            \
+	"  reload           have the daemon read its configuration again\n"     \
+	"  drain            let the daemon finish its jobs and end\n"           \
+	"  top              show what the daemon is doing, live\n"              \
+	"  watch            print events as they come\n"                        \
+	"  spool            look at a spool while no daemon runs, or save it\n" \
+	"\n"                                                                    \
+	"latentctl COMMAND --help explains each.\n"                             \
+	"\n"                                                                    \
+	"Exit status: 0 all done, 1 something failed, 2 wrong usage, 3 no\n"    \
+	"daemon answers, 4 out of time, 5 the daemon was busy, 130\n"           \
+	"interrupted; 4 and 5 also where that is all that jobs failed\n"        \
 	"with.\n"
 
 #define HELP_COMMON                                                             \
@@ -55,7 +56,8 @@
 	"for standard input; the content decides, not the name.\n"
 
 #define HELP_DECODE_OPTIONS                                                      \
-	"  --model M           sd-v1, sdxl, flux or hunyuan-video\n"             \
+	"  --model M           sd-v1, sdxl, flux or hunyuan-video; default by\n" \
+	"                      the file, where latentctl wrote it\n"             \
 	"  --format F          png, jpg, mp4, npy (uint8 pixels [N,H,W,3]) or\n" \
 	"                      safetensors (floats [N,3,H,W] in [-1,1]);\n"      \
 	"                      default png, for video models mp4\n"              \

@@ -131,4 +131,28 @@
 	"                      asked\n"                                        \
 	"  --json              a JSON object a line\n" HELP_COMMON
 
+#define HELP_SPOOL                                                              \
+	"usage: latentctl spool check|stat|export [DIR] [OPTION]...\n"          \
+	"\n"                                                                    \
+	"Look at the spool in DIR while no daemon uses it; without DIR,\n"      \
+	"/var/lib/latentd/spool.  Nothing in it is changed.\n"                  \
+	"\n"                                                                    \
+	"check reads all of it and names what is damaged.  stat counts jobs,\n" \
+	"latents, results and producers.  export writes what producers are\n"   \
+	"still owed: latents of jobs that are not done as job-ID.safetensors\n" \
+	"with all that is needed to submit them again, results that were not\n" \
+	"collected as result-ID.png and so on, and manifest.jsonl, a JSON\n"    \
+	"object a line for each file.  latentctl submit and decode take\n"      \
+	"model, size, format and priority from such a file.\n"                  \
+	"\n"                                                                    \
+	"  --out DIR           export: where to write, made if missing;\n"      \
+	"                      default .\n"                                     \
+	"  --force             export: replace files that exist\n"              \
+	"  --quiet             no list of files; errors only\n"                 \
+	"  --json              the same as a JSON object\n"                     \
+	"  --help, --version\n"                                                 \
+	"\n"                                                                    \
+	"Exit status: 0 all is whole, 1 something is damaged or could not be\n" \
+	"read or written, 5 a daemon uses the spool.\n"
+
 #endif

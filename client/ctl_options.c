@@ -97,6 +97,7 @@ parse_order_option(struct ctl *ctl, enum option_id id, const char *value)
 {
 	switch ((int)id) {
 	case OPT_PRIORITY:
+		ctl->has_priority = true;
 		return ctl_parse_priority(value, &ctl->priority);
 	case OPT_DEADLINE:
 		return ctl_parse_deadline(value, &ctl->deadline_ms);
@@ -273,10 +274,26 @@ print_version(void)
 	return CTL_DONE;
 }
 
+/* Whether all files could say their models themselves. */
+static bool
+may_name_models(const struct ctl *ctl)
+{
+	static const char end[] = ".safetensors";
+
+	for (size_t i = 0; i < ctl->args_n; i++) {
+		size_t n = strlen(ctl->args[i]);
+
+		if (n < sizeof(end) ||
+		    strcmp(ctl->args[i] + n - (sizeof(end) - 1), end) != 0)
+			return false;
+	}
+	return true;
+}
+
 static int
 check_model(const struct ctl *ctl, const char *command)
 {
-	if (ctl->model == NULL) {
+	if (ctl->model == NULL && !may_name_models(ctl)) {
 		ctl_error("%s needs --model: sd-v1, sdxl, flux or "
 			  "hunyuan-video",
 		    command);
@@ -297,6 +314,33 @@ check_model(const struct ctl *ctl, const char *command)
 		ctl->format == CTL_FORMAT_MP4)) {
 		ctl_error("encode gives latents; --format can be npy or "
 			  "safetensors");
+		return CTL_USAGE;
+	}
+	return CTL_DONE;
+}
+
+static int
+check_spool(const struct ctl *ctl)
+{
+	static const char *const actions[] = {"check", "stat", "export"};
+	size_t i = 0;
+
+	while (
+	    ctl->args_n > 0 && i < 3 && strcmp(ctl->args[0], actions[i]) != 0)
+		i++;
+	if (ctl->args_n == 0 || i == 3) {
+		ctl_error("spool needs to be told what: check, stat or export");
+		return CTL_USAGE;
+	}
+	if (ctl->args_n > 2) {
+		ctl_error(
+		    "spool takes one directory, not also \"%s\"", ctl->args[2]);
+		return CTL_USAGE;
+	}
+	if (i < 2 && (ctl->force || strcmp(ctl->out, ".") != 0)) {
+		ctl_error("spool %s writes no files; --out and --force are "
+			  "for export",
+		    actions[i]);
 		return CTL_USAGE;
 	}
 	return CTL_DONE;
@@ -323,6 +367,8 @@ check_args(const struct ctl *ctl, int bit, const char *command)
 		    command, bit == KICK ? "all" : "all-failed");
 		return CTL_USAGE;
 	}
+	if (bit == SPOOL)
+		return check_spool(ctl);
 	if ((bit & NO_ARGS) != 0 && ctl->args_n > 0) {
 		ctl_error(
 		    "%s takes no argument like \"%s\"", command, ctl->args[0]);

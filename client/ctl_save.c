@@ -53,7 +53,9 @@ ctl_save_name(const struct ctl *ctl, const char *stem, char *name)
 	    [CTL_FORMAT_NPY] = "npy",
 	    [CTL_FORMAT_SAFETENSORS] = "safetensors",
 	};
-	const struct model *m = model_find(ctl->model, strlen(ctl->model));
+	const struct model *m = ctl->model != NULL
+	    ? model_find(ctl->model, strlen(ctl->model))
+	    : NULL;
 	enum ctl_format format = ctl->format;
 
 	if (format == CTL_FORMAT_NONE && ctl->input.task == LATENTD_ENCODE)

@@ -106,6 +106,13 @@ push(struct submit *s, struct handed *h)
 	}
 	fit_metadata(s, h->path, &input);
 	ctl_request(s->ctl, &input, h->key, &request);
+	if (request.model == NULL) {
+		ctl_error("%s: it does not say its model, so it needs --model",
+		    h->path);
+		input_close(&input);
+		fail(s, LATENTD_ERR_MODEL);
+		return true;
+	}
 	err = latentd_submit(s->client, &request, 0, &h->ticket);
 	input_close(&input);
 	if (err == LATENTD_ERR_BUSY)

@@ -25,11 +25,14 @@ enum {
 	TOP = 8192,
 	WATCH = 16384,
 	RELOAD = 32768,
+	SPOOL = 65536,
 };
 
 #define INPUTS (DECODE | ENCODE | SUBMIT)
 #define NO_ARGS (COLLECT | STATUS | JOBS | RELOAD | DRAIN | TOP | WATCH)
-#define ANY 65535
+#define ANY 131071
+/* What talks to a daemon. */
+#define CALLS (ANY & ~SPOOL)
 
 enum option_id {
 	OPT_URL = 256,
@@ -83,7 +86,7 @@ struct ctl_table_option {
 	int commands;
 };
 
-#define CTL_COMMANDS_N 16
+#define CTL_COMMANDS_N 17
 #define CTL_OPTIONS_N 35
 
 extern const struct ctl_table_command ctl_table_commands[CTL_COMMANDS_N];

@@ -258,6 +258,65 @@ take_space(struct input *in, bool comfy, const struct input_options *o)
 		in->space = LATENTD_SPACE_VAE;
 }
 
+static uint32_t
+pixels_of(const struct safetensors *file, const char *key)
+{
+	const char *text = safetensors_metadata(file, key);
+	unsigned long n = text != NULL ? strtoul(text, NULL, 10) : 0;
+
+	return n <= LATENTD_MAX_SIDE_PX ? (uint32_t)n : 0;
+}
+
+/* The value of ${names} that the file says for ${key}; 0: none. */
+static size_t
+choice_of(const struct safetensors *file, const char *key,
+    const char *(*name)(size_t i), size_t n)
+{
+	const char *text = safetensors_metadata(file, key);
+
+	for (size_t i = 0; text != NULL && i < n; i++) {
+		if (strcmp(text, name(i)) == 0)
+			return i;
+	}
+	return 0;
+}
+
+static const char *
+output_at(size_t i)
+{
+	return output_name((enum latentd_output)i);
+}
+
+static const char *
+priority_at(size_t i)
+{
+	return priority_name((enum latentd_priority)i);
+}
+
+/* What the job in the file was to be; the command line goes before it. */
+static enum latentd_err
+take_job(struct input *in, const struct input_options *o, struct reason *why)
+{
+	const struct safetensors *file = in->safetensors;
+	const char *task = safetensors_metadata(file, "latentd.task");
+
+	in->model = safetensors_metadata(file, "latentd.model");
+	/* Other files than those of an export name no task. */
+	if (task == NULL)
+		return LATENTD_OK;
+	if (strcmp(task, task_name(o->task)) != 0)
+		return reason_set(why, LATENTD_ERR_INVALID,
+		    "it is to be %sd, as its metadata says, and not %sd", task,
+		    task_name(o->task));
+	in->width_px = pixels_of(file, "latentd.width_px");
+	in->height_px = pixels_of(file, "latentd.height_px");
+	in->output = (enum latentd_output)choice_of(
+	    file, "latentd.output", output_at, LATENTD_OUT_LATENT + 1);
+	in->priority = (enum latentd_priority)choice_of(
+	    file, "latentd.priority", priority_at, LATENTD_LOW + 1);
+	return LATENTD_OK;
+}
+
 static enum latentd_err
 take_safetensors(struct input *in, size_t file_bytes,
     const struct input_options *o, struct reason *why)
@@ -293,6 +352,8 @@ take_safetensors(struct input *in, size_t file_bytes,
 		NULL;
 	take_space(in, comfy, o);
 	take_metadata(in);
+	if (take_job(in, o, why) != LATENTD_OK)
+		return why->err;
 	return take_raw(in, &raw, o, why);
 }
 

@@ -30,6 +30,12 @@ struct input {
 	/* "prompt", "workflow", "parameters", where the file has them. */
 	struct latentd_metadata metadata[INPUT_METADATA_MAX];
 	size_t metadata_n;
+	/* What a file of latentctl spool export says; NULL or 0: nothing. */
+	const char *model;
+	uint32_t width_px;
+	uint32_t height_px;
+	enum latentd_output output;
+	enum latentd_priority priority;
 	/* What the above points into. */
 	uint8_t *file;
 	uint8_t *converted;

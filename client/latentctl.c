@@ -134,15 +134,16 @@ ctl_request(const struct ctl *ctl, const struct input *input, const char *key,
 
 	*request = (struct latentd_request){
 	    .task = ctl->input.task,
-	    .model = ctl->model,
+	    .model = ctl->model != NULL ? ctl->model : input->model,
 	    .tensor = input->tensor,
 	    .data = input->data,
 	    .data_bytes = input->data_bytes,
 	    .space = input->space,
-	    .height_px = ctl->height_px,
-	    .width_px = ctl->width_px,
+	    .height_px =
+		ctl->height_px != 0 ? ctl->height_px : input->height_px,
+	    .width_px = ctl->width_px != 0 ? ctl->width_px : input->width_px,
 	    .key = key,
-	    .priority = ctl->priority,
+	    .priority = ctl->has_priority ? ctl->priority : input->priority,
 	    .deadline_ms = ctl->deadline_ms,
 	    .refuse_late = ctl->refuse_late,
 	    .cancel_on_disconnect = ctl->cancel_on_disconnect,
@@ -152,7 +153,8 @@ ctl_request(const struct ctl *ctl, const struct input *input, const char *key,
 		request->output = LATENTD_OUT_LATENT;
 		return;
 	}
-	request->output = outputs[ctl->format];
+	request->output = ctl->format != CTL_FORMAT_NONE ? outputs[ctl->format]
+							 : input->output;
 	if (request->output == LATENTD_OUT_PNG ||
 	    request->output == LATENTD_OUT_NONE) {
 		request->metadata = input->metadata;
