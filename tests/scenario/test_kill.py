@@ -15,7 +15,7 @@ from kill import House
 
 SUITE_CYCLES_N = 100
 # Each builds up what the sanitizers' shadow slows down.
-SANITIZED_CYCLES_N = 8
+SANITIZED_CYCLES_N = 15
 
 
 @pytest.fixture
