@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Opens the environment, and only one that can be trusted so far: of a format
- * that is known, and with a file as long as LMDB believes, because reading
- * behind the end of a mapped file is a signal and not an error.
+ * that is known, and with a file whose pages walk.h finds sound: LMDB trusts them,
+ * and reading behind the end of a mapped file is a signal and not an error.
  *
  * The lock is a file of our own: LMDB's would let two daemons write in turns.
  * It also remembers that there was a spool, so that a file that is gone is not
@@ -101,10 +101,10 @@ static enum latentd_err
 take_lock(struct store *s, struct reason *why)
 {
 	char path[PATH_MAX + 16];
-	int flags = O_CLOEXEC | (s->read_only ? O_RDONLY : O_RDWR | O_CREAT);
+	const int flags = O_CLOEXEC | O_RDWR | O_CREAT;
 
 	snprintf(path, sizeof(path), "%s/latentd.lock", s->dir);
-	if (!s->read_only && mkdir(s->dir, 0700) != 0 && errno != EEXIST)
+	if (mkdir(s->dir, 0700) != 0 && errno != EEXIST)
 		return store_text(s, "make the directory of", errno, why);
 	if ((s->lock_fd = open(path, flags, 0600)) < 0)
 		return store_text(s, "open the lock of", errno, why);
@@ -129,31 +129,6 @@ data_is_empty(const struct store *s)
 
 	snprintf(path, sizeof(path), "%s/data.mdb", s->dir);
 	return stat(path, &st) != 0 || st.st_size == 0;
-}
-
-static enum latentd_err
-check_length(const struct store *s, struct reason *why)
-{
-	uint64_t need_bytes;
-	struct stat st;
-	MDB_envinfo info;
-	MDB_stat stat;
-	int fd, rc;
-
-	if ((rc = mdb_env_info(s->env, &info)) != 0 ||
-	    (rc = mdb_env_stat(s->env, &stat)) != 0 ||
-	    (rc = mdb_env_get_fd(s->env, &fd)) != 0)
-		return store_text(s, "look at", rc, why);
-	if (fstat(fd, &st) != 0)
-		return store_text(s, "look at", errno, why);
-	need_bytes = ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
-	if ((uint64_t)st.st_size >= need_bytes)
-		return LATENTD_OK;
-	return reason_set(why, LATENTD_ERR_IO,
-	    "the spool in %s is damaged: data.mdb has %llu bytes and should "
-	    "have %llu; latentctl spool export saves what can be read",
-	    s->dir, (unsigned long long)st.st_size,
-	    (unsigned long long)need_bytes);
 }
 
 struct damages {
@@ -204,16 +179,14 @@ check_pages(const struct store *s, struct reason *why)
 static int
 open_tables(struct store *s)
 {
-	unsigned flags = s->read_only ? 0 : MDB_CREATE;
 	MDB_txn *txn;
-	int rc =
-	    mdb_txn_begin(s->env, NULL, s->read_only ? MDB_RDONLY : 0, &txn);
+	int rc = mdb_txn_begin(s->env, NULL, 0, &txn);
 
 	if (rc != 0)
 		return rc;
 	for (int i = 0; rc == 0 && i < TABLES; i++)
-		rc =
-		    mdb_dbi_open(txn, walk_table_name(i), flags, &s->tables[i]);
+		rc = mdb_dbi_open(
+		    txn, walk_table_name(i), MDB_CREATE, &s->tables[i]);
 	if (rc == 0)
 		return mdb_txn_commit(txn);
 	mdb_txn_abort(txn);
@@ -223,19 +196,17 @@ open_tables(struct store *s)
 static int
 open_env(struct store *s)
 {
-	unsigned flags = MDB_NOTLS | (s->read_only ? MDB_RDONLY : 0);
 	int rc = mdb_env_create(&s->env);
 
 	if (rc != 0) {
 		s->env = NULL;
 		return rc;
 	}
-	if (!s->read_only)
-		rc = mdb_env_set_mapsize(s->env, (size_t)s->size_bytes);
+	rc = mdb_env_set_mapsize(s->env, (size_t)s->size_bytes);
 	if (rc == 0)
 		rc = mdb_env_set_maxdbs(s->env, TABLES);
 	if (rc == 0)
-		rc = mdb_env_open(s->env, s->dir, flags, 0600);
+		rc = mdb_env_open(s->env, s->dir, MDB_NOTLS, 0600);
 	return rc;
 }
 
@@ -265,7 +236,7 @@ check_format(struct store *s, struct reason *why)
 		    s->dir, (unsigned long long)facts.format, SPOOL_FORMAT);
 	if (facts.format != 0)
 		return LATENTD_OK;
-	if (s->read_only || facts.jobs_n > 0)
+	if (facts.jobs_n > 0)
 		return reason_set(why, LATENTD_ERR_IO,
 		    "the spool in %s is damaged: it does not say its format",
 		    s->dir);
@@ -287,7 +258,7 @@ open_all(struct store *s, struct reason *why)
 	enum latentd_err err;
 	int rc;
 
-	if (data_is_empty(s) && (s->read_only || was_made(s)))
+	if (data_is_empty(s) && was_made(s))
 		return reason_set(why, LATENTD_ERR_IO,
 		    "the spool in %s is damaged: data.mdb is %s", s->dir,
 		    "missing or empty");
@@ -295,19 +266,17 @@ open_all(struct store *s, struct reason *why)
 		return err;
 	if ((rc = open_env(s)) != 0)
 		return store_text(s, "open", rc, why);
-	if ((err = check_length(s, why)) != LATENTD_OK)
-		return err;
 	if ((rc = open_tables(s)) != 0)
 		return store_text(s, "open the tables of", rc, why);
 	err = check_format(s, why);
-	if (err == LATENTD_OK && !s->read_only)
+	if (err == LATENTD_OK)
 		err = note_made(s, why);
 	return err;
 }
 
-static enum latentd_err
-open_store(const char *dir, uint64_t size_bytes, bool read_only,
-    struct store **store, struct reason *why)
+enum latentd_err
+store_open(const char *dir, uint64_t size_bytes, struct store **store,
+    struct reason *why)
 {
 	struct store *s = calloc(1, sizeof(*s));
 	enum latentd_err err;
@@ -317,7 +286,6 @@ open_store(const char *dir, uint64_t size_bytes, bool read_only,
 		return reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
 	snprintf(s->dir, sizeof(s->dir), "%s", dir);
 	s->size_bytes = size_bytes / 65536 * 65536;
-	s->read_only = read_only;
 	s->lock_fd = -1;
 	err = take_lock(s, why);
 	if (err == LATENTD_OK)
@@ -328,19 +296,6 @@ open_store(const char *dir, uint64_t size_bytes, bool read_only,
 	}
 	*store = s;
 	return LATENTD_OK;
-}
-
-enum latentd_err
-store_open(const char *dir, uint64_t size_bytes, struct store **store,
-    struct reason *why)
-{
-	return open_store(dir, size_bytes, false, store, why);
-}
-
-enum latentd_err
-store_open_read(const char *dir, struct store **store, struct reason *why)
-{
-	return open_store(dir, 0, true, store, why);
 }
 
 enum latentd_err

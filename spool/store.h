@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The spool on disk: an LMDB environment in a directory of its own, with the
- * tables below.  latentd writes it; latentctl reads it while no latentd runs.
+ * tables below.  latentd writes it; salvage.h
+ * reads it for latentctl while no latentd runs.
  *
  *   table    key                          value
  *   meta     name                         format, u32; instance, next_id, u64
@@ -50,16 +51,13 @@ struct store_slice {
  * Open the spool in ${dir} for writing, or make it; the directory too, but not
  * the one above it.  ${size_bytes} is the map's size and the bound of the file;
  * what is there already counts if it is more.
- * store_open_read(dir, store, why): for reading only; it must exist.
- * Both take the lock of the directory, so that two never have it open; the
- * kernel gives it back however a process ends.  BUSY when somebody has it,
+ * Takes the lock of the directory, so that two never have it open; the kernel
+ * gives it back however a process ends.  BUSY when somebody has it,
  * VERSION for a newer format, NOT_FOUND, DENIED or IO otherwise, each with a
  * sentence that names the directory.
  */
 enum latentd_err store_open(const char *dir, uint64_t size_bytes,
     struct store **store, struct reason *why);
-enum latentd_err store_open_read(
-    const char *dir, struct store **store, struct reason *why);
 
 /* store_close(s): no transaction may be open; NULL is a no-op. */
 void store_close(struct store *s);

@@ -19,7 +19,6 @@
 struct store {
 	char dir[PATH_MAX];
 	uint64_t size_bytes;
-	bool read_only;
 	int lock_fd;
 	MDB_env *env; /* NULL: could not be reopened */
 	MDB_dbi tables[TABLES];

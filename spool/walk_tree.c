@@ -293,13 +293,28 @@ on_row(struct descent *d, const struct node *node, void *arg)
 }
 
 static void
+on_foreign(struct descent *d, const struct node *node, void *arg)
+{
+	(void)d;
+	(void)node;
+	(void)arg;
+}
+
+/* Whether the pages of a tree can be walked at all. */
+static bool
+is_sound(const struct tree *tree)
+{
+	if (tree->root == NO_PAGE)
+		return tree->depth == 0 && tree->rows_n == 0;
+	return tree->depth > 0 && tree->depth < TREE_DEPTH_MOST;
+}
+
+static void
 walk_table(struct walk *w, enum table table, const struct tree *tree)
 {
 	const char *name = walk_table_name(table);
-	const bool empty = tree->root == NO_PAGE;
 
-	if (tree->flags != 0 || tree->depth >= TREE_DEPTH_MOST ||
-	    empty != (tree->depth == 0) || (empty && tree->rows_n != 0))
+	if (tree->flags != 0)
 		walk_tell(w, "table %s: what is said of it cannot be", name);
 	else
 		walk_tree(w, name, tree, false, on_row, &table);
@@ -317,6 +332,10 @@ on_table(struct descent *d, const struct node *node, void *arg)
 		return;
 	}
 	tree = walk_tree_parse(node->data);
+	if (!is_sound(&tree)) {
+		walk_tell(d->w, "what is said of a table cannot be");
+		return;
+	}
 	for (enum table i = 0; i < TABLES; i++) {
 		const char *name = walk_table_name(i);
 
@@ -327,7 +346,8 @@ on_table(struct descent *d, const struct node *node, void *arg)
 		walk_table(d->w, i, &tree);
 		return;
 	}
-	walk_tell(d->w, "a table of an unknown name");
+	/* Of a newer format, which others refuse by its number. */
+	walk_tree(d->w, "of a newer format", &tree, false, on_foreign, NULL);
 }
 
 /* One transaction's free pages: a count, and so many numbers, falling. */

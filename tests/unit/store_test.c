@@ -216,7 +216,6 @@ Test(store, a_second_process_is_refused_until_the_first_is_killed)
 	cr_assert_eq(
 	    store_open(dir.path, 16 * MIB, &s, &why), LATENTD_ERR_BUSY);
 	cr_assert(strstr(why.text, "in use") != NULL, "%s", why.text);
-	cr_assert_eq(store_open_read(dir.path, &s, &why), LATENTD_ERR_BUSY);
 	kill(pid, SIGKILL);
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	s = store_must_open(&dir, 16 * MIB);
@@ -362,23 +361,4 @@ Test(store, a_file_that_is_something_else_is_refused)
 		cr_assert_eq(write(fd, "no database here", 16), 16);
 	close(fd);
 	cr_assert_eq(store_open(dir.path, 16 * MIB, &s, &why), LATENTD_ERR_IO);
-}
-
-Test(store, reading_needs_a_spool_and_changes_nothing)
-{
-	struct store *s = NULL;
-	struct store_seen seen;
-	struct reason why;
-
-	cr_assert_eq(store_open_read("/tmp/latentd-no-such-spool", &s, &why),
-	    LATENTD_ERR_NOT_FOUND);
-	s = store_must_open(&dir, 16 * MIB);
-	cr_assert_eq(store_add(s, 1, 300000), STORE_OK);
-	store_close(s);
-	cr_assert_eq(
-	    store_open_read(dir.path, &s, &why), LATENTD_OK, "%s", why.text);
-	store_look(s, &seen);
-	cr_assert_eq(seen.n, 1);
-	cr_assert_eq(read_body(s, 1, 300000, crc_of(1, 300000)), LATENTD_OK);
-	store_close(s);
 }
