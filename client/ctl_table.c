@@ -57,8 +57,8 @@ const struct ctl_table_option ctl_table_options[] = {
     /* submit disconnects at once. */
     {"cancel-on-disconnect", false, OPT_CANCEL_ON_DISCONNECT, DECODE | ENCODE},
     {"busy-timeout", true, OPT_BUSY_TIMEOUT, INPUTS},
-    {"tls-ca", true, OPT_TLS_CA, ANY},
-    {"tls-cert", true, OPT_TLS_CERT, ANY},
-    {"tls-key", true, OPT_TLS_KEY, ANY},
-    {"tls-name", true, OPT_TLS_NAME, ANY},
+    {"tls-ca", true, OPT_TLS_CA, CALLS},
+    {"tls-cert", true, OPT_TLS_CERT, CALLS},
+    {"tls-key", true, OPT_TLS_KEY, CALLS},
+    {"tls-name", true, OPT_TLS_NAME, CALLS},
 };

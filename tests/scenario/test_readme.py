@@ -56,7 +56,7 @@ def test_the_sample_configuration_is_right_and_names_every_key(short_tmp):
     path = short_tmp / "latentd.conf"
     token = short_tmp / "token"
     token.write_text("secret\n")
-    whole = re.sub(r"^# (\w+ = |\[endpoint|\[producer)", r"\1", text, flags=re.M)
+    whole = re.sub(r"^# (\w+ = |\[endpoint|\[producer|\[spool)", r"\1", text, flags=re.M)
     whole = re.sub(r"^(http_)?token_file = .*", rf"\1token_file = {token}",
                    whole, flags=re.M)
     made = certificates.make(short_tmp / "tls")
