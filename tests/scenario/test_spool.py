@@ -52,7 +52,7 @@ def test_results_are_delivered_again_until_they_are_acknowledged(
     start_fake, start_spooled
 ):
     fake = start_fake()
-    daemon = start_spooled(fake.section())
+    daemon = start_spooled(fake.section(parallel=1))
     with wire.Producer(daemon.url) as producer:
         accept(producer, 0)
         accept(producer, 1)
