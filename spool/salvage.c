@@ -36,7 +36,7 @@ struct salvage {
 	uint64_t damages_n;
 };
 
-static void
+static void __attribute__((format(printf, 2, 3)))
 tell(struct salvage *s, const char *fmt, ...)
 {
 	char text[LATENTD_MAX_TEXT_BYTES];

@@ -184,7 +184,7 @@ open_tables(struct store *s)
 
 	if (rc != 0)
 		return rc;
-	for (int i = 0; rc == 0 && i < TABLES; i++)
+	for (enum table i = 0; rc == 0 && i < TABLES; i++)
 		rc = mdb_dbi_open(
 		    txn, walk_table_name(i), MDB_CREATE, &s->tables[i]);
 	if (rc == 0)
