@@ -220,7 +220,10 @@ class Library:
     def finish(self):
         """End its input, wait, and check what it got."""
         self.child.stdin.close()
-        status = self.child.wait(PATIENCE_S)
+        try:
+            status = self.child.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(self.lacks()) from None
         for reader in self.readers:
             reader.join()
         assert status == 0, self.failure()
@@ -235,6 +238,20 @@ class Library:
             n = int(key.removeprefix("lib-"))
             assert hashed == self.house.lib_hashes[n % KINDS_N], key
         return pushed_n
+
+    def lacks(self):
+        """Why it does not end: the keys that it waits for, and what the
+        daemon has of it."""
+        got = {line[0] for line in self.lines}
+        most = max(int(key.removeprefix("lib-")) for key in got)
+        gone = [n for n in range(most + 1) if f"lib-{n}" not in got]
+        with wire.Producer(self.house.url, "lib") as producer:
+            listed = producer.ask("LIST", {"producer": "lib"})
+        return (f"kill_client waits; before lib-{most} it lacks {gone};"
+                f" the daemon: {listed.body.decode()[:2000]}"
+                f" {wire.report(self.house.url).decode()[:3000]}"
+                f" {self.house.logs[-1500:]}"
+                f" {self.house.daemon.stderr()[-1500:]}")
 
     def kill(self):
         self.child.kill()
