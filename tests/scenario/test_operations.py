@@ -165,7 +165,9 @@ def blocks(symptom):
 
 
 def shape(text):
-    """A line without what is another one each time: numbers and times."""
+    """A line without what is another one each time: numbers, times, and how
+    libcurl puts it."""
+    text = text.replace("Couldn't", "Could not")
     text = re.sub(r"\d[\d.]* ?(ms|s|min|h|d)\b", "TIME", text)
     text = re.sub(r"\d[\d.]*", "N", text)
     return " ".join(text.split())
