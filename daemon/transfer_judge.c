@@ -18,22 +18,34 @@ is_out_of_memory(const char *text)
 	    strcasestr(text, "CUDA error") != NULL;
 }
 
+/* The token of the request, which may not be the endpoint's any more; NULL: it
+ * had none. */
+static const char *
+sent_token(const struct transfer *t)
+{
+	static const char bearer[] = "Authorization: Bearer ";
+	const struct curl_slist *line;
+
+	for (line = t->headers; line != NULL; line = line->next) {
+		if (strncmp(line->data, bearer, sizeof(bearer) - 1) == 0)
+			return line->data + sizeof(bearer) - 1;
+	}
+	return NULL;
+}
+
 /*
- * Blot out the endpoint's token where the endpoint repeats it, as debugging
- * proxies do; at the end of ${text}, where it may be cut off, its beginning
- * counts.
+ * Blot out the token where the endpoint repeats it, as debugging proxies do; at
+ * the end of ${text}, where it may be cut off, its beginning counts.
  */
 static void
-hide_token(const struct endpoint *ep, char *text)
+hide_token(const struct transfer *t, char *text)
 {
 	const size_t bytes = strlen(text);
-	const char *token;
+	const char *token = sent_token(t);
 	size_t token_bytes;
 
-	if (ep->authorization == NULL)
+	if (token == NULL)
 		return;
-	/* "Authorization: Bearer TOKEN" */
-	token = strrchr(ep->authorization, ' ') + 1;
 	token_bytes = strlen(token);
 	for (size_t i = 0; i < bytes; i++) {
 		size_t n = bytes - i < token_bytes ? bytes - i : token_bytes;
@@ -56,7 +68,7 @@ judge_status(struct transfer *t, struct verdict *v)
 		remote_error_text(
 		    (uint8_t *)nng_msg_body(t->reply) + t->front_bytes,
 		    nng_msg_len(t->reply) - t->front_bytes, &said);
-	hide_token(t->attempt->endpoint, said.text);
+	hide_token(t, said.text);
 	v->fate = fate_of_status(v->http_status, is_out_of_memory(said.text));
 	if (v->fate != FATE_JOB)
 		err = LATENTD_ERR_ENDPOINT;
@@ -139,9 +151,9 @@ transfer_judge(struct transfer *t, CURLcode code, struct verdict *v)
 		    a->endpoint->name);
 		return;
 	}
-	hide_token(a->endpoint, t->content_type);
-	hide_token(a->endpoint, t->shape);
-	hide_token(a->endpoint, t->dtype);
+	hide_token(t, t->content_type);
+	hide_token(t, t->shape);
+	hide_token(t, t->dtype);
 	if (remote_check_head(expect,
 		t->content_type[0] != '\0' ? t->content_type : NULL,
 		t->shape[0] != '\0' ? t->shape : NULL,

@@ -4,6 +4,7 @@ to mend, a mended one is read on SIGHUP, and none is to be read anywhere."""
 
 import json
 import signal
+import threading
 
 import pytest
 import requests
@@ -113,6 +114,36 @@ def test_a_token_is_replaced_while_jobs_go_on(
         producer.take(f"k{i}").expect("RESULT", state="done")
         assert fake.requests[-1].headers["Authorization"] == f"Bearer {token}"
     producer.thank()
+
+
+def test_an_endpoint_that_repeats_a_replaced_token_gives_it_away_to_nobody(
+    start_fake, start_gateway, connect, token_file, latentctl, stack
+):
+    gate = threading.Event()
+    stack.callback(gate.set)
+
+    def repeat(exchange):
+        gate.wait()
+        said = exchange.request.headers["Authorization"]
+        exchange.reply(
+            json.dumps({"error": f"{said} was revoked"}).encode(),
+            "application/json", code=400)
+
+    fake = start_fake(repeat)
+    daemon = start_gateway(
+        fake.section(token_file=token_file), "--log-level", "debug")
+    producer = connect(daemon)
+    submit(producer, "k", latent(seed=1))
+    fake.wait_requests(1)
+    token_file.write_text(f"{RIGHT}\n")
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_line("taken over:")
+    gate.set()
+    result = producer.take("k").expect("RESULT", state="failed")
+    producer.thank()
+    texts = said_everywhere(daemon, producer, latentctl) + str(result.fields)
+    assert "was revoked" in texts
+    assert WRONG not in texts
 
 
 @pytest.mark.parametrize("spoil", [
