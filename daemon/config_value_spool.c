@@ -10,14 +10,20 @@
 
 CONFIG_VALUE(spool_path)
 {
+	size_t n = strlen(value);
+
 	(void)ep;
 	/* The files in it need room for their names. */
-	if (value[0] != '/' || strlen(value) > PATH_MAX - 64)
+	if (value[0] != '/' || n > PATH_MAX - 64)
 		return reason_set(why, LATENTD_ERR_INVALID,
 		    "path is \"%.200s\", but must be an absolute path of a "
 		    "directory, of at most %d bytes",
 		    value, PATH_MAX - 64);
-	snprintf(config->spool_path, sizeof(config->spool_path), "%s", value);
+	/* Without slashes at the end, so that what is above it can be told. */
+	while (n > 1 && value[n - 1] == '/')
+		n--;
+	snprintf(config->spool_path, sizeof(config->spool_path), "%.*s", (int)n,
+	    value);
 	return LATENTD_OK;
 }
 

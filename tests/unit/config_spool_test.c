@@ -49,6 +49,18 @@ Test(config_spool, a_path_is_enough)
 	config_destroy(c);
 }
 
+Test(config_spool, a_slash_at_the_end_names_the_same_directory)
+{
+	struct config *c =
+	    accepted("[spool]\npath = /s/spool//\n" FIXTURE_ENDPOINT);
+
+	cr_assert_str_eq(c->spool_path, "/s/spool");
+	config_destroy(c);
+	c = accepted("[spool]\npath = /\n" FIXTURE_ENDPOINT);
+	cr_assert_str_eq(c->spool_path, "/");
+	config_destroy(c);
+}
+
 Test(config_spool, its_size_and_durability_are_read)
 {
 	struct config *c = accepted("[spool]\npath = /s\nsize = 64 MiB\n"
