@@ -100,12 +100,16 @@ static const struct key endpoint_keys[] = {
 
 #define N(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Put file and line before the sentence in ${what}. */
+/* Put file and line, but of an empty file, before the sentence in ${what}. */
 static void
 fail_at(struct reading *r, unsigned line, const struct reason *what)
 {
 	r->failed = true;
-	reason_set(r->why, what->err, "%s:%u: %s", r->path, line, what->text);
+	if (line == 0)
+		reason_set(r->why, what->err, "%s: %s", r->path, what->text);
+	else
+		reason_set(
+		    r->why, what->err, "%s:%u: %s", r->path, line, what->text);
 }
 
 static void
@@ -450,18 +454,7 @@ config_read(const char *path, struct config **config, struct reason *why)
 		return reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
 	}
 	snprintf(r.config->path, sizeof(r.config->path), "%s", path);
-	r.config->log_level = LOG_LEVEL_INFO;
-	r.config->jobs = 10000;
-	r.config->bytes = UINT64_C(2) << 30;
-	r.config->keep_s = 3600;
-	r.config->bury_s = 86400;
-	r.config->remember_s = 600;
-	r.config->age_s = 60;
-	r.config->attempts = 10;
-	r.config->drain_s = 60;
-	r.config->sandbox = true;
-	r.config->http_deadline_s = 600;
-	r.config->user_connections = CONFIG_CONNECTIONS_MAX / 4;
+	config_value_initial(r.config);
 	bad_line = ini_parse_stream(on_line, &r, on_key, &r);
 	if (!r.failed && (bad_line != 0 || ferror(r.file))) {
 		struct reason what;

@@ -1,17 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config_value.h"
 
-#include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "message.h"
-
-#define TOKEN_BYTES_MAX 4096
 
 static const char *const event_names[] = {"none", "state", "image"};
 
@@ -71,11 +61,7 @@ CONFIG_VALUE(http_deadline_s)
 CONFIG_VALUE(insecure)
 {
 	(void)ep;
-	config->insecure = strcmp(value, "yes") == 0;
-	if (!config->insecure && strcmp(value, "no") != 0)
-		return reason_set(why, LATENTD_ERR_INVALID,
-		    "insecure is \"%.200s\", but must be yes or no", value);
-	return LATENTD_OK;
+	return config_read_yes("insecure", value, &config->insecure, why);
 }
 
 enum latentd_err
@@ -99,13 +85,9 @@ CONFIG_VALUE(user_connections)
 
 CONFIG_VALUE(drain_s)
 {
-	uint64_t n = 0;
-	enum latentd_err err;
-
 	(void)ep;
-	err = config_read_number("drain_s", value, 0, 86400, false, &n, why);
-	config->drain_s = (unsigned)n;
-	return err;
+	return config_read_unsigned(
+	    "drain_s", value, 0, 86400, &config->drain_s, why);
 }
 
 CONFIG_VALUE(jobs)
@@ -200,13 +182,9 @@ CONFIG_VALUE(own_bytes)
 
 CONFIG_VALUE(own_weight)
 {
-	uint64_t n = 0;
-	enum latentd_err err;
-
 	(void)ep;
-	err = config_read_number("weight", value, 1, 1000, false, &n, why);
-	last_producer(config)->weight = (unsigned)n;
-	return err;
+	return config_read_unsigned(
+	    "weight", value, 1, 1000, &last_producer(config)->weight, why);
 }
 
 CONFIG_VALUE(attempts)
@@ -240,13 +218,29 @@ CONFIG_VALUE(http_token_file)
 	    config->http_token_file, &config->http_token, why);
 }
 
+void
+config_value_initial(struct config *c)
+{
+	c->log_level = LOG_LEVEL_INFO;
+	c->jobs = 10000;
+	c->bytes = UINT64_C(2) << 30;
+	c->keep_s = 3600;
+	c->bury_s = 86400;
+	c->remember_s = 600;
+	c->age_s = 60;
+	c->attempts = 10;
+	c->drain_s = 60;
+	c->sandbox = true;
+	c->http_deadline_s = 600;
+	c->user_connections = CONFIG_CONNECTIONS_MAX / 4;
+}
+
 /* A producer may take a quarter, so that one that never collects leaves room
  * for the others; all producers of a user together half, for the same reason. */
 static void
 bound_producers(struct config *c)
 {
 	struct producer_bounds *all = &c->producer;
-
 	uint64_t bytes = c->bytes;
 
 	/* With a spool it is that, rather than memory, which is shared. */

@@ -14,13 +14,16 @@
  * ${least}..${most}; with ${units} also as 2G, 512 MiB.
  * config_read_unsigned(): the same without units.
  * config_read_yes(): yes or no.
- * config_read_url(key, value, first, second, url, why): one that begins with
- * ${first} or ${second}.
  * config_resolve_path(key, value, path, why): the file that ${value} names: a
  * path, or with "credential:NAME" what the service manager keeps for this
  * service under that name, in $CREDENTIALS_DIRECTORY.
- * config_read_token(key, value, path, token, why): the token in the file that
- * ${value} names so; ${path} gets ${value} as it is.
+ * config_read_file(key, value, secret, most, content, bytes, why): what is in
+ * the file that ${value} names so, ${most} bytes at the most, and a NUL behind
+ * it, to free(); NULL on failure.  One that is ${secret} may not be open to
+ * everybody.
+ * config_read_token(key, value, path, token, why): the token in that file, to
+ * wipe and free() on failure, too, where it is not NULL; ${path} gets ${value}
+ * as it is.
  */
 enum latentd_err config_resolve_path(const char *key, const char *value,
     char path[CONFIG_PATH_BYTES], struct reason *why);
@@ -31,8 +34,8 @@ enum latentd_err config_read_unsigned(const char *key, const char *value,
     uint64_t least, uint64_t most, unsigned *out, struct reason *why);
 enum latentd_err config_read_yes(
     const char *key, const char *value, bool *out, struct reason *why);
-enum latentd_err config_read_url(const char *key, const char *value,
-    const char *first, const char *second, char url[LATENTD_MAX_URL_BYTES],
+enum latentd_err config_read_file(const char *key, const char *value,
+    bool secret, size_t most, char **content, size_t *bytes,
     struct reason *why);
 enum latentd_err config_read_token(const char *key, const char *value,
     char path[CONFIG_PATH_BYTES], char **token, struct reason *why);
@@ -113,11 +116,16 @@ bool config_is_loopback(const char *address);
 
 /* config_value_wipe(config): forget certificates, keys and secrets. */
 void config_value_wipe(struct config *config);
+
 /* config_value_spool(config, why): whether what [spool] says fits together. */
 enum latentd_err config_value_spool(
     const struct config *config, struct reason *why);
 
-/* config_value_defaults(config, why): fill in what follows from other keys. */
+/*
+ * config_value_initial(config): what is in force where nothing is said.
+ * config_value_defaults(config, why): fill in what follows from other keys.
+ */
+void config_value_initial(struct config *config);
 enum latentd_err config_value_defaults(
     struct config *config, struct reason *why);
 

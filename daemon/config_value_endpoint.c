@@ -33,13 +33,16 @@ CONFIG_VALUE(task)
 
 CONFIG_VALUE(url)
 {
-	enum latentd_err err;
+	const size_t n = strlen(value);
 
 	(void)config;
-	err =
-	    config_read_url("url", value, "http://", "https://", ep->url, why);
-	if (err != LATENTD_OK)
-		return err;
+	if ((strncmp(value, "http://", 7) != 0 &&
+		strncmp(value, "https://", 8) != 0) ||
+	    n >= LATENTD_MAX_URL_BYTES || strpbrk(value, " \t\"<>") != NULL)
+		return reason_set(why, LATENTD_ERR_INVALID,
+		    "url is \"%.200s\", but must begin with http:// or "
+		    "https:// and have no blanks",
+		    value);
 	for (const char *c = value; *c != '\0'; c++) {
 		if (*c < '!' || *c > '~')
 			return reason_set(why, LATENTD_ERR_INVALID,
@@ -50,6 +53,7 @@ CONFIG_VALUE(url)
 		    "url must have no "
 		    "query, fragment or credentials; a token goes into "
 		    "token_file");
+	memcpy(ep->url, value, n + 1);
 	return LATENTD_OK;
 }
 

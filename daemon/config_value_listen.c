@@ -6,12 +6,8 @@
  */
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/tls.h"
 #include "config_value.h"
@@ -136,64 +132,6 @@ CONFIG_VALUE(events_listen)
 
 /* ---- files ---- */
 
-/* Others on this machine must not read what is secret. */
-static enum latentd_err
-check_mode(const char *key, const char *path, int fd, struct reason *why)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) != 0)
-		return reason_set(why, LATENTD_ERR_IO, "cannot read %s %s: %s",
-		    key, path, strerror(errno));
-	if ((st.st_mode & (S_IROTH | S_IWOTH)) != 0)
-		return reason_set(why, LATENTD_ERR_INVALID,
-		    "%s %s is open to everybody (mode %03o); chmod o-rw %s",
-		    key, path, (unsigned)st.st_mode & 0777u, path);
-	return LATENTD_OK;
-}
-
-/* The ${most} bytes of a file at the most, with a NUL behind them. */
-static enum latentd_err
-read_file(const char *key, const char *path, bool secret, size_t most,
-    char **content, size_t *bytes, struct reason *why)
-{
-	char file[CONFIG_PATH_BYTES];
-	enum latentd_err err;
-	ssize_t n = -1;
-	int fd;
-
-	*content = NULL;
-	err = config_resolve_path(key, path, file, why);
-	if (err != LATENTD_OK)
-		return err;
-	fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return reason_set(why, LATENTD_ERR_IO, "cannot read %s %s: %s",
-		    key, path, strerror(errno));
-	if (secret)
-		err = check_mode(key, path, fd, why);
-	if (err == LATENTD_OK && (*content = malloc(most + 2)) != NULL)
-		n = read(fd, *content, most + 1);
-	if (err == LATENTD_OK && n < 0)
-		err = reason_set(why, LATENTD_ERR_IO, "cannot read %s %s: %s",
-		    key, path, strerror(errno));
-	else if (err == LATENTD_OK && (size_t)n > most)
-		err = reason_set(why, LATENTD_ERR_INVALID,
-		    "%s %s has more than %zu bytes", key, path, most);
-	close(fd);
-	if (n >= 0) {
-		(*content)[n] = '\0';
-		*bytes = (size_t)n;
-	}
-	if (err == LATENTD_OK)
-		return err;
-	if (n > 0)
-		explicit_bzero(*content, (size_t)n);
-	free(*content);
-	*content = NULL;
-	return err;
-}
-
 static enum latentd_err
 read_pem(const char *key, const char *value, bool secret,
     struct config_file *file, struct reason *why)
@@ -201,7 +139,7 @@ read_pem(const char *key, const char *value, bool secret,
 	size_t bytes;
 
 	snprintf(file->path, sizeof(file->path), "%s", value);
-	return read_file(
+	return config_read_file(
 	    key, value, secret, PEM_BYTES_MAX, &file->content, &bytes, why);
 }
 
@@ -238,7 +176,8 @@ CONFIG_VALUE(own_secret_file)
 	if ((rule->secret_file = strdup(value)) == NULL)
 		return reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
 	/* Editors leave a newline at the end, which does not belong to it. */
-	err = read_file("secret_file", value, true, most + 1, &secret, &n, why);
+	err = config_read_file(
+	    "secret_file", value, true, most + 1, &secret, &n, why);
 	if (err != LATENTD_OK)
 		return err;
 	n -= n > 0 && secret[n - 1] == '\n';

@@ -25,6 +25,15 @@ Test(config, a_file_that_cannot_be_read_is_an_io_error)
 	cr_assert_null(c);
 }
 
+Test(config, an_empty_file_is_refused_without_a_line)
+{
+	struct reason why;
+
+	cr_assert_null(fixture_config("", &why));
+	cr_assert_not_null(strstr(why.text, ": no [endpoint NAME] section"));
+	cr_assert_null(strstr(why.text, ":0:"));
+}
+
 Test(config, a_file_without_endpoints_is_refused)
 {
 	fixture_refused("", INVALID, 0, "endpoint", END);

@@ -410,7 +410,7 @@ Test(config, token_files_hold_one_line_of_printable_ascii)
 	token_refused("sec\0ret", 7, INVALID, "ASCII", "sec");
 	token_refused("secr\xc3\xa9t", 7, INVALID, "ASCII", "secr");
 	token_refused("secret\x7f", 7, INVALID, "ASCII", "secret");
-	token_refused(large, 4097, LATENTD_ERR_IO, "4096", "ttt");
+	token_refused(large, 4097, INVALID, "4096", "ttt");
 	fixture_refused(FIXTURE_ENDPOINT "token_file = /nonexistent/token\n",
 	    LATENTD_ERR_IO, 5, "/nonexistent/token", "No such file", END);
 	fixture_refused(FIXTURE_ENDPOINT "token_file = /tmp\n", LATENTD_ERR_IO,
