@@ -32,13 +32,10 @@ extern "C" {
 struct latentd_client;
 struct latentd_result;
 
-/*
- * Files, in PEM, for daemons at tls+tcp://; all fields may be NULL for the
- * default.  They are read when the client is opened.
- */
+/* Files, in PEM, for daemons at tls+tcp://, read when the client is opened. */
 struct latentd_tls {
-	/* Who signed the daemon's certificate; required.  NULL:
-	 * $LATENTD_TLS_CA. */
+	/* Who signed the daemon's certificate.  NULL: $LATENTD_TLS_CA, and one
+	 * of both must be set. */
 	const char *ca_file;
 	/* This side's certificate and its key, not encrypted, where the daemon
 	 * wants one.  NULL: $LATENTD_TLS_CERT and $LATENTD_TLS_KEY if set, else
@@ -165,8 +162,7 @@ void latentd_client_close(struct latentd_client *client);
  */
 const char *latentd_client_error(const struct latentd_client *client);
 
-/* latentd_client_producer(client): the producer name in use; lives as long as
- * the client. */
+/* latentd_client_producer(client): its producer name, which lives as long. */
 const char *latentd_client_producer(const struct latentd_client *client);
 
 /*
@@ -180,10 +176,8 @@ const char *latentd_client_producer(const struct latentd_client *client);
  */
 int latentd_client_fd(struct latentd_client *client);
 
-/*
- * latentd_client_pending(client): jobs submitted through ${client} whose
- * results the caller has not collected yet.
- */
+/* latentd_client_pending(client): jobs submitted through ${client} whose
+ * results the caller has not collected yet. */
 size_t latentd_client_pending(struct latentd_client *client);
 
 /*
@@ -385,8 +379,7 @@ enum latentd_side {
  * Have the daemon read its configuration again, as SIGHUP does, and wait until
  * it is taken over.  INVALID or IO: it is not, everything stays as it was, and
  * latentd_client_error() says what stands against it.
- * For administrators only: root and the user that the daemon runs as, over
- * ipc.
+ * For administrators only: root and the daemon's own user, over ipc.
  * Errors, nothing changed then: DENIED, TIMEOUT, INVALID.
  */
 enum latentd_err latentd_pause(
@@ -504,5 +497,4 @@ uint64_t latentd_result_finish_ms(const struct latentd_result *result);
 #ifdef __cplusplus
 }
 #endif
-
 #endif
