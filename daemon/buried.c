@@ -10,7 +10,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define MS_NS 1000000u
+#include "base/clock.h"
 
 struct buried {
 	struct jobs *jobs;

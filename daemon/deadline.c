@@ -8,7 +8,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define MS_NS 1000000u
+#include "base/clock.h"
 
 struct deadlines {
 	uv_timer_t timer;

@@ -8,12 +8,12 @@
  * One function, dispatch_look() in dispatch_start.c, starts things.  It runs
  * from the loop whenever something kicked it, so nothing here recurses.
  */
+#include "base/clock.h"
 #include "dispatch_private.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-#define MS_NS 1000000u
 /* Before a job is tried again: where another endpoint is fit, and where not. */
 #define ELSEWHERE_FIRST_MS 100u
 #define ELSEWHERE_MOST_MS 2000u

@@ -8,9 +8,9 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "dispatch_private.h"
 
-#define MS_NS 1000000u
 #define AGAIN_PART 5u
 #define AGAIN_LEAST 3u
 /* Jobs tried before that are looked at, for one that has a place to go. */

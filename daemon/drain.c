@@ -8,9 +8,8 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
-
-#define MS_NS 1000000u
 
 struct drain {
 	struct drain_options options;
@@ -65,7 +64,7 @@ say(struct drain *d, uint64_t now_ns)
 	    d->options.open_n(d->options.arg),
 	    d->options.kept_n(d->options.arg),
 	    (unsigned long long)(drain_left_ms(d) + 999) / 1000);
-	d->say_ns = now_ns + (uint64_t)DRAIN_SAY_MS * MS_NS;
+	d->say_ns = now_ns + DRAIN_SAY_MS * MS_NS;
 	d->options.on_going(d->options.arg);
 }
 
@@ -81,8 +80,7 @@ on_timer(uv_timer_t *timer)
 	if (open_n == 0) {
 		if (d->idle_since_ns == 0)
 			d->idle_since_ns = now_ns;
-		idle_until_ns =
-		    d->idle_since_ns + (uint64_t)DRAIN_COLLECT_MS * MS_NS;
+		idle_until_ns = d->idle_since_ns + DRAIN_COLLECT_MS * MS_NS;
 		if (idle_until_ns < until_ns)
 			until_ns = idle_until_ns;
 	}
@@ -136,8 +134,7 @@ drain_left_ms(const struct drain *d)
 	uint64_t now_ns = uv_hrtime(), until_ns = d->until_ns;
 
 	if (d->idle_since_ns != 0 &&
-	    d->idle_since_ns + (uint64_t)DRAIN_COLLECT_MS * MS_NS < until_ns)
-		until_ns =
-		    d->idle_since_ns + (uint64_t)DRAIN_COLLECT_MS * MS_NS;
+	    d->idle_since_ns + DRAIN_COLLECT_MS * MS_NS < until_ns)
+		until_ns = d->idle_since_ns + DRAIN_COLLECT_MS * MS_NS;
 	return until_ns > now_ns ? (until_ns - now_ns) / MS_NS : 0;
 }

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#define MS_NS UINT64_C(1000000)
+#include "base/clock.h"
+
 #define BAD_ROW 3u
 #define COLD_ROW 2u
 /* Of the requests of late: at least so many, and such a part of them bad. */

@@ -10,10 +10,9 @@
 
 #include <uv.h>
 
+#include "base/clock.h"
 #include "base/png_write.h"
 #include "tensor.h"
-
-#define MS_NS 1000000u
 
 static enum latentd_err
 read_metadata(struct intake *in, struct reason *why)

@@ -6,9 +6,9 @@
 
 #include <uv.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
-#define MS_NS 1000000u
 #define N(array) (sizeof(array) / sizeof((array)[0]))
 
 static const char *

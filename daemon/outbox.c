@@ -10,7 +10,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define MS_NS 1000000u
+#include "base/clock.h"
 
 struct outbox {
 	struct jobs *jobs;
@@ -221,7 +221,7 @@ outbox_take(struct outbox *o, struct producer *producer, uint32_t pipe)
 	TAILQ_REMOVE(&producer->ready, job, link);
 	job->tag = ++o->last_tag;
 	job->lease_pipe = pipe;
-	job->lease_until_ns = uv_hrtime() + (uint64_t)OUTBOX_LEASE_MS * MS_NS;
+	job->lease_until_ns = uv_hrtime() + OUTBOX_LEASE_MS * MS_NS;
 	TAILQ_INSERT_TAIL(&o->leased, job, link);
 	HASH_ADD(by_tag, o->by_tag, tag, sizeof(job->tag), job);
 	arm(o);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/clock.h"
 #include "base/curl_uv.h"
 #include "endpoint.h"
 #include "latentd/version.h"
@@ -35,7 +36,7 @@ struct probe {
 static uint64_t
 now(void)
 {
-	return uv_hrtime() / 1000000;
+	return uv_hrtime() / MS_NS;
 }
 
 struct probe *

@@ -13,10 +13,10 @@
 #include <nng/protocol/pubsub0/pub.h>
 #include <nng/transport/ipc/ipc.h>
 
+#include "base/clock.h"
 #include "base/msgbuf.h"
 #include "reply.h"
 
-#define MS_NS 1000000u
 /* How long a COLLECT that would not wait waits for a result to be read back. */
 #define READ_BACK_MS 10000u
 

@@ -9,7 +9,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define MS_NS 1000000u
+#include "base/clock.h"
 
 struct queue {
 	struct jobs *jobs;

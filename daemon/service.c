@@ -14,12 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/knock.h"
 #include "base/log.h"
 #include "base/notify.h"
 #include "latentd/limits.h"
 
-#define MS_NS UINT64_C(1000000)
 #define STATUS_MS UINT64_C(1000)
 #define STATUS_BYTES 160
 #define TRIES 4u

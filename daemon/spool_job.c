@@ -11,10 +11,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "spool_private.h"
-
-#define MS_NS 1000000u
 
 /* ---- clocks ---- */
 

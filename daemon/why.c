@@ -9,7 +9,7 @@
 
 #include <jansson.h>
 
-#define MS_NS 1000000u
+#include "base/clock.h"
 
 static json_int_t
 ms_since(uint64_t then_ns, uint64_t now_ns)
