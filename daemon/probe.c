@@ -52,13 +52,27 @@ probe_open(uv_loop_t *loop, struct curl_uv *curl)
 	return p;
 }
 
+/* Its place in the table; targets_n: it has none. */
+static size_t
+find(const struct probe *p, const struct endpoint *endpoint)
+{
+	size_t i = 0;
+
+	while (i < p->targets_n && p->targets[i]->endpoint != endpoint)
+		i++;
+	return i;
+}
+
 bool
 probe_add(struct probe *p, struct endpoint *endpoint)
 {
-	struct target **more =
-	    reallocarray(p->targets, p->targets_n + 1, sizeof(struct target *));
+	struct target **more;
 	struct target *t;
 
+	if (find(p, endpoint) < p->targets_n)
+		return true;
+	more =
+	    reallocarray(p->targets, p->targets_n + 1, sizeof(struct target *));
 	if (more == NULL)
 		return false;
 	p->targets = more;
@@ -92,13 +106,9 @@ forget_target(struct target *t)
 void
 probe_forget(struct probe *p, const struct endpoint *endpoint)
 {
-	size_t i = 0;
+	size_t i;
 
-	if (p == NULL)
-		return;
-	while (i < p->targets_n && p->targets[i]->endpoint != endpoint)
-		i++;
-	if (i == p->targets_n)
+	if (p == NULL || (i = find(p, endpoint)) == p->targets_n)
 		return;
 	forget_target(p->targets[i]);
 	p->targets[i] = p->targets[--p->targets_n];

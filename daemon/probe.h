@@ -27,8 +27,8 @@ struct probe;
  * longer. */
 struct probe *probe_open(uv_loop_t *loop, struct curl_uv *curl);
 
-/* probe_add(p, endpoint): false when memory is out.  ${endpoint} must live
- * longer. */
+/* probe_add(p, endpoint): ask it, too, unless it is asked already; false when
+ * memory is out.  ${endpoint} must live until probe_forget() or probe_close(). */
 bool probe_add(struct probe *p, struct endpoint *endpoint);
 
 /* probe_forget(p, endpoint): it is asked no more.  NULL for ${p} is a no-op. */

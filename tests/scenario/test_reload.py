@@ -257,6 +257,26 @@ def test_metrics_tell_of_a_refused_configuration(
     assert line() == ["latentd_config_last_reload_successful 1"]
 
 
+def test_endpoints_that_stay_and_go_are_asked_for_their_health_meanwhile(
+    start_fake, start_gateway, latentctl, connect
+):
+    fake = start_fake()
+    section = fake.section(health="/health")["endpoint fake"]
+    daemon = start_gateway({"endpoint a": section})
+    before = "a"
+    for names in ("a", "a", "b", "b", "ab", "a"):
+        daemon.configure({f"endpoint {name}": None for name in before})
+        daemon.configure({f"endpoint {name}": section for name in names})
+        before = names
+        reload(daemon, latentctl)
+        assert list(endpoints(daemon)) == list(names)
+    producer = connect(daemon)
+    z = latent(seed=7)
+    submit(producer, "k", z)
+    check_fake(producer.take("k"), z)
+    producer.thank()
+
+
 def test_many_reloads_at_once_are_all_answered(
     start_fake, start_daemon, connect, latentctl
 ):

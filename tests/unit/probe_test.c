@@ -136,6 +136,23 @@ Test(probe, question_under_way_can_be_broken_off)
 	cr_assert_eq(endpoint.health, ENDPOINT_UNKNOWN);
 }
 
+Test(probe, one_that_is_added_again_is_asked_once_and_forgotten_whole)
+{
+	static struct endpoint other;
+
+	begin(200);
+	other = endpoint;
+	cr_assert(probe_add(probe, &endpoint));
+	probe_forget(probe, &endpoint);
+	cr_assert(probe_add(probe, &other));
+	cr_assert(probe_add(probe, &other));
+	probe_look(probe);
+	PASS_UNTIL(other.health == ENDPOINT_ANSWERS);
+	cr_assert_eq(asked_n, 1);
+	cr_assert_eq(endpoint.health, ENDPOINT_UNKNOWN);
+	finish();
+}
+
 Test(probe, attempts_tell_of_health_too)
 {
 	struct attempt attempt = {.verdict = {.http_status = 200}};
