@@ -30,6 +30,7 @@ short_tmp = scenario.short_tmp
 stack = scenario.stack
 start_endpoint = scenario.start_endpoint
 start_daemon = scenario.start_daemon
+start_spooled = scenario.start_spooled
 start_fake = scenario.start_fake
 
 import fakes  # noqa: E402

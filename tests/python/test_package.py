@@ -139,7 +139,9 @@ def test_numbers_of_enums_are_those_of_the_header():
             ("latentd_task", _library.TASKS, "LATENTD_"),
             ("latentd_space", _library.SPACES, "LATENTD_SPACE_"),
             ("latentd_output", _library.OUTPUTS, "LATENTD_OUT_"),
-            ("latentd_priority", _library.PRIORITIES, "LATENTD_")):
+            ("latentd_priority", _library.PRIORITIES, "LATENTD_"),
+            ("latentd_durability", _library.DURABILITIES,
+             "LATENTD_DURABILITY_")):
         body = re.search(enum + r" \{(.*?)\}", header, re.S)[1]
         names = re.findall(r"(LATENTD_\w+)", re.sub(r"/\*.*?\*/", "", body,
                                                    flags=re.S))

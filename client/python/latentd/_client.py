@@ -336,6 +336,9 @@ class Client:
     def _job_id(self, ticket: int) -> int:
         return self._core.job_id(ticket)
 
+    def _durability(self, ticket: int) -> str:
+        return self._core.durability(ticket)
+
     def _why(self, key: str, timeout: float) -> Dict[str, Any]:
         found: Dict[str, Any] = json.loads(self._core.text(
             "why", 0, key.encode(), milliseconds(timeout)))

@@ -22,7 +22,7 @@ import weakref
 from typing import Any, Deque, Dict, Iterator, List, Optional, Tuple
 
 from ._job import Job
-from ._library import Library, Options, Request, library
+from ._library import DURABILITY_NAMES, Library, Options, Request, library
 from ._result import Handle, Result
 from .errors import (
     Busy,
@@ -194,6 +194,15 @@ class Core:
         with contextlib.suppress(ClientClosed), self.use() as client:
             self.library.latentd_job_id(client, ticket, ctypes.byref(number))
         return number.value
+
+    def durability(self, ticket: int) -> str:
+        """What an accepted job survives; "" when it is not with the daemon."""
+        number = ctypes.c_int()
+        with contextlib.suppress(ClientClosed), self.use() as client:
+            if not self.library.latentd_job_durability(
+                    client, ticket, ctypes.byref(number)):
+                return DURABILITY_NAMES[number.value]
+        return ""
 
     def text(self, call: str, *arguments: Any) -> str:
         """What latentd_CALL(client, ..., json) writes."""

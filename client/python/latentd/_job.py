@@ -75,6 +75,7 @@ class Job(concurrent.futures.Future):  # type: ignore[type-arg]
         self._client = client
         self._ticket = 0
         self._id = 0
+        self._durability = ""
         self._began = time.monotonic()
         self._ended: Optional[float] = None
         self._told = False  # waiters know of the cancel
@@ -146,6 +147,18 @@ class Job(concurrent.futures.Future):  # type: ignore[type-arg]
         return self._id
 
     @property
+    def durability(self) -> str:
+        """What the job survives, as the daemon said when it accepted it:
+        "none" (the end of this process, but not of the daemon; a client that
+        lives submits it again) or "spooled" (it is on the daemon's disk and
+        survives crash and power cut).  "" while the daemon has not accepted
+        it, or when it ended before this was asked."""
+        if not self.done():
+            said = self._client._durability(self._ticket)
+            self._durability = said or self._durability
+        return self._durability
+
+    @property
     def state(self) -> str:
         """"waiting", "accepted", "done", "failed" or "cancelled"."""
         return self.progress.state
@@ -197,8 +210,8 @@ class Job(concurrent.futures.Future):  # type: ignore[type-arg]
 
     def wait_accepted(self, timeout: Optional[float] = None) -> None:
         """Wait until the daemon has the job, so that it survives this
-        process.  Raises ResultTimeout, and what the daemon refuses it
-        with."""
+        process; `durability` says what else.  Raises ResultTimeout, and
+        what the daemon refuses it with."""
         self._client._wait_accepted(self._ticket, timeout)
 
     def __repr__(self) -> str:

@@ -27,9 +27,11 @@ DTYPES = {"": 0, "float16": 1, "bfloat16": 2, "float32": 3, "uint8": 4}
 OUTPUTS = {"": 0, "jpg": 1, "png": 2, "mp4": 3, "pixels": 4, "float": 5,
            "latent": 6}
 PRIORITIES = {"normal": 0, "urgent": 1, "high": 2, "low": 3}
+DURABILITIES = {"none": 0, "spooled": 1}
 
 DTYPE_NAMES = {number: name for name, number in DTYPES.items()}
 OUTPUT_NAMES = {number: name for name, number in OUTPUTS.items()}
+DURABILITY_NAMES = {number: name for name, number in DURABILITIES.items()}
 
 OK = "ok"
 
@@ -129,6 +131,7 @@ _FUNCTIONS: Dict[str, Any] = {
     "latentd_submit": (_INT, [_P, _OUT(Request), _INT, _OUT(_U64)]),
     "latentd_wait_accepted": (_INT, [_P, _U64, _INT]),
     "latentd_job_id": (_INT, [_P, _U64, _OUT(_U64)]),
+    "latentd_job_durability": (_INT, [_P, _U64, _OUT(_INT)]),
     "latentd_job_estimate": (_INT, [_P, _U64, _OUT(_U64), _OUT(_U64)]),
     "latentd_collect": (_INT, [_P, _INT, _OUT(_P)]),
     "latentd_cancel": (_INT, [_P, _U64]),
