@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A wheel with liblatentd inside, where $LATENTD_BUNDLE names the library.
+"""A wheel with liblatentd inside: the one that $LATENTD_BUNDLE names, else the
+one that ./dev build made in the checkout around this.
 
 pyproject.toml has everything else.  Such a wheel is for the machine that built
-it and its kind (the library needs the system's nng and msgpack-c); without the
-variable it is pure Python and finds the library on the system.
+it and its kind (the library needs the system's nng and msgpack-c).  Without
+such a library, or with an empty variable, the wheel is pure Python and finds
+the library on the system.
 """
 
 import os
@@ -18,7 +20,16 @@ try:
 except ImportError:
     from wheel.bdist_wheel import bdist_wheel
 
-BUNDLE = os.environ.get("LATENTD_BUNDLE")
+
+def built():
+    """The library of the checkout that this lies in; "" if there is none."""
+    root = Path(__file__).resolve().parents[2]
+    library = root / "build/release/lib/liblatentd.so.0"
+    in_checkout = (root / "include/latentd/client.h").exists()
+    return str(library) if in_checkout and library.exists() else ""
+
+
+BUNDLE = os.environ.get("LATENTD_BUNDLE", built())
 
 
 class Bundling(build_py):
@@ -26,7 +37,8 @@ class Bundling(build_py):
 
     def run(self):
         super().run()
-        if BUNDLE:
+        # An editable package lies in the checkout and finds it there.
+        if BUNDLE and not getattr(self, "editable_mode", False):
             target = Path(self.build_lib, "latentd/liblatentd.so.0")
             shutil.copyfile(BUNDLE, target)
             target.chmod(0o755)

@@ -31,11 +31,11 @@ def build_wheel(tmp_path):
             module_missing("wheel"):
         pytest.skip("needs python3-pip, python3-setuptools, python3-wheel")
 
-    def call(**env):
-        source = tmp_path / f"source{len(list(tmp_path.iterdir()))}"
+    def call(source=None, **env):
+        source = source or tmp_path / f"source{len(list(tmp_path.iterdir()))}"
         shutil.copytree(PACKAGE, source, ignore=shutil.ignore_patterns(
             "__pycache__", "build", "*.egg-info"))
-        out = tmp_path / f"{source.name}-out"
+        out = tmp_path / "wheels"
         processes.run(
             sys.executable, "-m", "pip", "wheel", "--no-index", "--no-deps",
             "--no-build-isolation", "--disable-pip-version-check",
@@ -62,8 +62,22 @@ def test_a_wheel_is_built_offline_and_holds_everything(build_wheel):
         "numpy")
 
 
-def test_a_wheel_may_bring_the_library(build_wheel, service, tmp_path):
-    wheel = build_wheel(LATENTD_BUNDLE=str(conftest.LIBRARY))
+def built_checkout(root):
+    """Where the package lies in a checkout after ./dev build."""
+    library = root / "build/release/lib/liblatentd.so.0"
+    library.parent.mkdir(parents=True)
+    shutil.copyfile(conftest.LIBRARY, library)
+    (root / "include/latentd").mkdir(parents=True)
+    (root / "include/latentd/client.h").touch()
+    return root / "client/python"
+
+
+@pytest.mark.parametrize("how", ["named", "built"])
+def test_a_wheel_may_bring_the_library(build_wheel, service, tmp_path, how):
+    if how == "named":
+        wheel = build_wheel(LATENTD_BUNDLE=str(conftest.LIBRARY))
+    else:
+        wheel = build_wheel(built_checkout(tmp_path / "checkout"))
     assert re.fullmatch(r"latentd-[\d.]+-py3-none-linux_\w+\.whl", wheel.name)
     place = tmp_path / "place"
     zipfile.ZipFile(wheel).extractall(place)
@@ -76,6 +90,14 @@ def test_a_wheel_may_bring_the_library(build_wheel, service, tmp_path):
         env={k: env[k] for k in ("PYTHONPATH", "LATENTD_URL")}, check=0)
     assert done.stdout.decode().strip() == str(
         place / "latentd/liblatentd.so.0")
+
+
+def test_a_wheel_for_an_installed_library_brings_none(build_wheel, tmp_path):
+    wheel = build_wheel(built_checkout(tmp_path / "checkout"),
+                        LATENTD_BUNDLE="")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert not [name for name in zipfile.ZipFile(wheel).namelist()
+                if ".so" in name]
 
 
 def test_the_version_is_that_of_the_library():

@@ -239,9 +239,10 @@ def _load() -> Library:
         except (OSError, AttributeError) as error:
             failures.append(f"{path}: {error}")
     raise LibraryMissing(
-        f"cannot load {SONAME}: " + "; ".join(failures) + ". Install latentd, "
-        "or run ./dev build in its source tree, or set LATENTD_LIBRARY to "
-        "the library's path")
+        f"cannot load {SONAME}: " + "; ".join(failures) + ". Install "
+        "liblatentd0; or run ./dev build in latentd's source tree and then "
+        "install this package from there; or set LATENTD_LIBRARY to the "
+        "library's path")
 
 
 def library() -> Library:
