@@ -209,6 +209,17 @@ def test_results_are_saved_in_the_format_of_the_name(
         "a.png", "b.png", "c.jpeg", "d.npy"]
 
 
+def test_a_name_that_cannot_be_saved_is_named(service, connect, tmp_path):
+    result = connect(service).decode(
+        array_of(samples.latent("sd-v1")), "sd-v1").result(PATIENCE_S)
+    with pytest.raises(latentd.InvalidError, match=r"\.5.*\.png"):
+        result.save(tmp_path / "cfg-7.5")
+    with pytest.raises(FileNotFoundError) as caught:
+        result.save(tmp_path / "none/cat.png")
+    assert caught.value.filename == str(tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_several_files_are_numbered(service, connect, tmp_path):
     z = samples.latent("sd-v1", batch=2)
     result = connect(service).decode(
@@ -288,6 +299,7 @@ def test_status_is_the_daemons_report(service, connect):
     ({"metadata": {"a" * 80: "b"}}, latentd.InvalidError, "1 to 79"),
     ({"space": "rgb"}, latentd.InvalidError, "there are model, vae"),
     ({"priority": "soon"}, latentd.InvalidError, "urgent"),
+    ({"metadata": {"a": "b\0c"}}, latentd.InvalidError, "NUL"),
     ({"key": "a b"}, latentd.InvalidError, "not a name"),
     ({"deadline": 0}, latentd.InvalidError, "at most a week"),
     ({"refuse_late": True}, latentd.InvalidError, "needs a deadline"),

@@ -30,7 +30,6 @@ def test_there_is_something_to_run():
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_what_is_shown_runs(service, script, tmp_path, name):
-    (tmp_path / "pictures").mkdir()
     text = re.sub(r"http://127\.0\.0\.1:\d+", service.endpoint, BLOCKS[name])
     done = script(SETUP + text, service, cwd=tmp_path, check=0)
     assert done.stderr == b""

@@ -76,6 +76,45 @@ def test_a_callback_may_submit_and_close(held, connect):
     client.close()
 
 
+def test_a_callback_that_would_wait_for_ever_gets_an_error(held, connect):
+    """It runs on the thread that receives what it would wait for."""
+    client = connect(held, max_jobs=2)
+    jobs = [pixels(client, seed) for seed in range(2)]
+    said = []
+
+    def on_done(job):
+        pending = [one for one in jobs if not one.done()]
+        for one in pending:
+            for wait in (one.result, one.exception, client.wait,
+                         lambda: client.close(wait=True)):
+                with pytest.raises(latentd.InvalidError, match="callback"):
+                    wait()
+            pixels(client, 2)
+            with pytest.raises(latentd.Busy):
+                pixels(client, 3)
+            said.append(one)
+
+    for job in jobs:
+        job.add_done_callback(on_done)
+    held.gate.set()
+    assert client.wait(PATIENCE_S)
+    assert len(said) == 1
+
+
+def test_a_result_that_cannot_be_read_fails_its_job(
+        service, connect, monkeypatch):
+    client = connect(service)
+
+    def broken(handle):
+        raise KeyError("an output of the future")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(latentd._core, "Result", broken)
+        with pytest.raises(latentd.LatentdError, match="of the future"):
+            pixels(client).result(PATIENCE_S)
+    pixels(client, 1).result(PATIENCE_S)
+
+
 def test_progress_says_where_a_job_stands(held, connect):
     client = connect(held)
     job = pixels(client)

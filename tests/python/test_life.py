@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How clients begin and end: no daemon, a lost one, fork, Python's own end."""
 
+import copy
 import gc
 import os
 import pickle
@@ -58,6 +59,23 @@ def test_a_missing_daemon_is_a_connection_error(short_tmp):
 def test_wrong_options_are_refused(url, name):
     with pytest.raises(latentd.InvalidError):
         latentd.connect(url, name, timeout=0.05)
+
+
+@pytest.mark.parametrize("options", [
+    {"timeout": None}, {"timeout": -1}, {"timeout": float("nan")},
+    {"max_jobs": -1}, {"max_bytes": -1},
+])
+def test_numbers_that_mean_nothing_are_refused(options):
+    (name, value), = options.items()
+    with pytest.raises(latentd.InvalidError, match=f"{name} is {value}"):
+        latentd.connect("ipc:///tmp/x", **options)
+
+
+def test_sentences_name_arguments_and_not_a_programs_options(short_tmp):
+    with pytest.raises(latentd.DaemonUnavailable, match="or url=$"):
+        latentd.connect(f"ipc://{short_tmp}/none", timeout=0.05)
+    with pytest.raises(latentd.InvalidError, match=" tls_ca= "):
+        latentd.connect("tls+tcp://127.0.0.1:1", timeout=0.05)
 
 
 def test_the_daemon_is_found_by_its_variable(service, monkeypatch):
@@ -121,9 +139,16 @@ def test_a_client_lives_as_long_as_its_jobs(held):
     assert (job.result(PATIENCE_S).numpy() == expected()).all()
 
 
-def test_a_client_is_not_pickled(service, connect):
-    with pytest.raises(TypeError, match="other process"):
-        pickle.dumps(connect(service))
+def test_what_cannot_be_pickled_says_what_can(service, connect):
+    client = connect(service)
+    job = pixels(client)
+    result = job.result(PATIENCE_S)
+    for value, sentence in ((client, "connect in the other process"),
+                            (job, "cannot be pickled; pass its key"),
+                            (result, r"pass \.bytes\(\)")):
+        with pytest.raises(TypeError, match=sentence):
+            pickle.dumps(value)
+    assert copy.copy(result) is copy.deepcopy(result) is result
 
 
 def test_a_restarted_daemon_gets_the_jobs_again(

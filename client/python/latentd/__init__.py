@@ -6,7 +6,7 @@
     with latentd.connect() as client:
         jobs = [client.decode(z, model="sdxl") for z in latents]
         for job in jobs:
-            job.result().save("pictures/" + job.key)
+            job.result().save(f"{job.key}.png")
 
 Jobs are concurrent.futures.Futures and can be awaited.  Only numpy is needed;
 torch, Pillow, tqdm and IPython are used where they are there.

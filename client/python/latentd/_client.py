@@ -79,6 +79,13 @@ def _span(what: str, seconds: Optional[float]) -> int:
     return max(int(seconds * 1000), 1)
 
 
+def _check_bounds(**numbers: object) -> None:
+    """Numbers from 0 on; what is not even a number is a TypeError."""
+    for what, value in numbers.items():
+        if value is None or not value >= 0:  # type: ignore[operator]
+            raise InvalidError(f"{what} is {value}; must be 0 or more")
+
+
 @dataclass(frozen=True)
 class _Options:
     """What decode() and encode() have in common."""
@@ -126,8 +133,12 @@ def _request(task: str, model: str, payload: _tensors.Payload,
 
 
 def _metadata(texts: Mapping[str, str]) -> "ctypes.Array[Metadata]":
-    return (Metadata * len(texts))(*[
-        Metadata(str(k).encode(), str(v).encode()) for k, v in texts.items()])
+    pairs = [(str(k).encode(), str(v).encode()) for k, v in texts.items()]
+    for key, value in pairs:
+        if b"\0" in key + value:
+            raise InvalidError(f"metadata {key!r} holds a NUL, which no text "
+                               "of a PNG may")
+    return (Metadata * len(pairs))(*[Metadata(*pair) for pair in pairs])
 
 
 class Client:
@@ -149,6 +160,7 @@ class Client:
                  tls_key: Optional[PathLike] = None,
                  tls_name: Optional[str] = None) -> None:
         """See connect()."""
+        _check_bounds(timeout=timeout, max_jobs=max_jobs, max_bytes=max_bytes)
         tls = Tls(
             ca_file=_path(tls_ca), certificate_file=_path(tls_certificate),
             key_file=_path(tls_key), server_name=_path(tls_name))
@@ -335,6 +347,9 @@ class Client:
 
     def _job_id(self, ticket: int) -> int:
         return self._core.job_id(ticket)
+
+    def _check_may_wait(self) -> None:
+        self._core.check_may_wait()
 
     def _durability(self, ticket: int) -> str:
         return self._core.durability(ticket)

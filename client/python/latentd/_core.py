@@ -27,6 +27,7 @@ from ._result import Handle, Result
 from .errors import (
     Busy,
     ClientClosed,
+    InvalidError,
     LatentdError,
     ResultTimeout,
     UnfinishedJobsWarning,
@@ -164,7 +165,10 @@ class Core:
         return job
 
     def _wait_room(self, received: int, deadline: Optional[float]) -> bool:
-        """Wait until a result came that was not counted in `received`."""
+        """Wait until a result came that was not counted in `received`; False
+        when none can come in time."""
+        if threading.current_thread() is self._thread:
+            return False
         with self._lock:
             while self._received == received and not self._closing:
                 left = None if deadline is None \
@@ -173,6 +177,14 @@ class Core:
                     return False
                 self._changed.wait(left)
         return True
+
+    def check_may_wait(self) -> None:
+        """Raises InvalidError in a callback of a job."""
+        if threading.current_thread() is self._thread:
+            raise InvalidError(
+                "a job's callback would wait for ever: it runs on the thread "
+                "that receives results; wait in another thread, or add a "
+                "callback to the other job")
 
     def cancel(self, ticket: int) -> None:
         """Ask the daemon to drop the job; no-op when it is too late."""
@@ -258,7 +270,11 @@ class Core:
     def _outcome(self, handle: Handle) -> _Outcome:
         code = self.library.code(handle.number("error"))
         if code == "ok":
-            return Result(handle), None
+            try:
+                return Result(handle), None
+            except Exception as fault:  # or all jobs would wait for ever
+                return None, LatentdError(
+                    f"the result cannot be read: {fault!r}")
         error = job_error(code, handle.text("message"))
         handle.ack()
         return None, error
@@ -330,6 +346,7 @@ class Core:
 
     def wait_all(self, timeout: Optional[float] = None) -> bool:
         """Wait until no job is pending; False when time was over."""
+        self.check_may_wait()
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
             while any(not job.done() for job in self._jobs.values()):

@@ -89,6 +89,8 @@ class Job(concurrent.futures.Future):  # type: ignore[type-arg]
         ModelError and ShapeError when the daemon refuses the job, and
         concurrent.futures.CancelledError after cancel().
         """
+        if not self.done():
+            self._client._check_may_wait()
         try:
             value: Result = super().result(timeout)
         except LatentdError:
@@ -99,6 +101,14 @@ class Job(concurrent.futures.Future):  # type: ignore[type-arg]
                 "it goes on, job.why() says more") from None
         value._handle.given = True
         return value
+
+    def exception(
+            self, timeout: Optional[float] = None) -> Optional[BaseException]:
+        """Wait as result() does; what that raises for a job that failed, or
+        None.  Raises concurrent.futures.TimeoutError and CancelledError."""
+        if not self.done():
+            self._client._check_may_wait()
+        return super().exception(timeout)
 
     def cancel(self) -> bool:
         """Have the daemon drop the job: out of the queue, or out of its
@@ -213,6 +223,10 @@ class Job(concurrent.futures.Future):  # type: ignore[type-arg]
         process; `durability` says what else.  Raises ResultTimeout, and
         what the daemon refuses it with."""
         self._client._wait_accepted(self._ticket, timeout)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a latentd job cannot be pickled; pass its key, or "
+                        "what its result gives")
 
     def __repr__(self) -> str:
         return f"<latentd.Job {self.task} {self.model} key={self.key}>"

@@ -160,6 +160,10 @@ _FUNCTIONS: Dict[str, Any] = {
 }
 
 
+# Options of a program in the library's sentences, and the arguments here.
+_ARGUMENTS = {"--url": "url=", "--tls-ca": "tls_ca="}
+
+
 def _in_build_tree() -> List[str]:
     """Where ./dev builds it, when this package lies in a checkout."""
     root = Path(__file__).resolve().parents[3]
@@ -211,7 +215,10 @@ class Library:
     def sentence(self) -> str:
         """About the calling thread's latest failed call."""
         said: Optional[bytes] = self.latentd_client_error(None)
-        return (said or b"").decode(errors="replace")
+        text = (said or b"").decode(errors="replace")
+        for option, argument in _ARGUMENTS.items():
+            text = text.replace(option, argument)
+        return text
 
     def check(self, err: int) -> None:
         """Raise the exception of a call that returned `err`, unless OK."""

@@ -12,6 +12,7 @@ same name.  Of a client without one it is acknowledged when it arrives.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import secrets
 import weakref
@@ -180,6 +181,18 @@ class Result(Sequence["Result"]):
         video = f", {self.frames_n} frames" if self.frames_n > 1 else ""
         return f"<latentd.Result {n}{self.output} {what}{video}>"
 
+    # It never changes, and points into this process's memory.
+
+    def __copy__(self) -> "Result":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "Result":
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a latentd result cannot be pickled; pass .bytes(), "
+                        ".numpy() or .pil()")
+
     def _each(self, get: Any) -> Any:
         values = [get(piece) for piece in self._pieces]
         self._handle.ack()
@@ -326,6 +339,11 @@ class Result(Sequence["Result"]):
             raise InvalidError(
                 f"cannot save {self.output} as {suffix}; submit the job with "
                 "the output that is wanted")
+        pil = _need_pil(f"saving {self.output} as \"{suffix}\"")
+        if suffix not in pil.registered_extensions():
+            raise InvalidError(
+                f"\"{suffix}\" is no format of pictures; end the name with "
+                f"{_SUFFIXES[self.output]}, or another that Pillow knows")
         return [_picture(image) for piece in self._pieces
                 for image in self._images(piece)]
 
@@ -365,6 +383,9 @@ def _picture(image: Any) -> Any:
 
 def _write(target: Path, content: Any) -> None:
     """content: bytes-like, or a function that writes to a path."""
+    if not target.parent.exists():
+        raise FileNotFoundError(
+            errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
     temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
     try:
         if callable(content):
