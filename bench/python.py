@@ -49,7 +49,7 @@ def machine():
     return {"cpu": cpu[1] if cpu else platform.machine(),
             "cpus": os.cpu_count(), "kernel": platform.release(),
             "python": platform.python_version(), "numpy": np.__version__,
-            "load_before": os.getloadavg()[0]}
+            "load_before": os.getloadavg()[0], "nice": os.nice(0)}
 
 
 def thread_cpu_s(thread):
@@ -144,7 +144,7 @@ def text(result):
 
 `./dev bench python` on {where['cpus']} cores of {where['cpu']}, Linux \
 {where['kernel']}, Python {where['python']}, numpy {where['numpy']}, load \
-{where['load_before']:.1f} before.
+{where['load_before']:.1f} before, nice {where['nice']}.
 
 | what | measured | target | |
 |---|---:|---:|---|

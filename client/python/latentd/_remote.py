@@ -182,9 +182,11 @@ def _through(ask: Ask, client: Client, model: str) -> List[Any]:
     else:
         output = "pixels" if ask.output_type == "pt" and ask.partial \
             else "float"
+    packed = len(payload.shape) == 3  # else sizes mean nothing
     try:
-        job = client._decode_payload(payload, model, output, space,
-                                     ask.height, ask.width)
+        job = client._decode_payload(
+            payload, model, output, space, ask.height if packed else None,
+            ask.width if packed else None)
     except ShapeError as error:
         raise RemoteError({"error": str(error)}, error.code) from None
     result = _wait(job, ask.timeout)
