@@ -78,7 +78,7 @@ class SubmitNode:
         if model is not None and model not in service.MODELS:
             return f"model is \"{model}\"; there are " \
                 f"{', '.join(service.MODELS)}"
-        if format not in ("png", "jpg", "mp4"):
+        if format not in (None, "png", "jpg", "mp4"):
             return f"format is \"{format}\"; there are png, jpg, mp4"
         video = model == "hunyuan-video"
         if model is not None and (format == "mp4") > video:

@@ -199,8 +199,9 @@ class Comfy:
                 source = self.nodes[prompt[value[0]]["class_type"]]
                 if source.RETURN_TYPES[value[1]] != wanted[0]:
                     raise NodeError(node_id, "Return type mismatch: " + name)
-                continue
-            if name in own:
+                if name in own:
+                    constants[name] = None
+            elif name in own:
                 constants[name] = value
             else:
                 self._validate_value(node_id, name, value, wanted)

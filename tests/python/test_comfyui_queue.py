@@ -369,6 +369,16 @@ def test_wrong_inputs_are_found_before_anything_runs(
     assert server.calls == []
 
 
+@pytest.mark.parametrize("linked", ["model", "format", "name", "daemon"])
+def test_what_another_node_gives_is_not_known_beforehand(
+        service, comfy, linked):
+    """ComfyUI passes None then."""
+    kind = comfy(service).nodes["LatentdSubmit"]
+    inputs = {"model": "sd-v1", "format": "png", "name": "me", "daemon": "",
+              linked: None}
+    assert kind.VALIDATE_INPUTS(**inputs) is True
+
+
 def test_results_that_nobody_fetches_are_bounded(held, comfy, monkeypatch):
     _, latent = latent_dict(2)
     server = comfy(held)
