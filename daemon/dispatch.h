@@ -63,8 +63,12 @@ void dispatch_change(
     struct dispatch *d, const struct dispatch_options *options);
 
 /* dispatch_lane(d, model, task): the lane, or NULL if no endpoint does that.
- * Jobs may wait in a lane that has no endpoint any more. */
+ * Jobs may wait in a lane that has no endpoint any more.
+ * dispatch_lane_get(d, model, task): the lane, with endpoints or without, made if
+ * missing; NULL when memory is out. */
 struct lane *dispatch_lane(
+    struct dispatch *d, const struct model *model, enum latentd_task task);
+struct lane *dispatch_lane_get(
     struct dispatch *d, const struct model *model, enum latentd_task task);
 
 /* dispatch_pause(d, paused): start no more requests, or go on; those in flight

@@ -17,8 +17,9 @@ struct change {
 	struct endpoint ***of_lanes; /* for each lane, with room for all */
 };
 
-static struct lane *
-lane_get(struct dispatch *d, const struct model *model, enum latentd_task task)
+struct lane *
+dispatch_lane_get(
+    struct dispatch *d, const struct model *model, enum latentd_task task)
 {
 	struct lane *lane = dispatch_lane_of(d, model, task), **more;
 
@@ -57,8 +58,8 @@ prepare(struct dispatch *d, struct endpoint *const *endpoints, size_t n,
 
 	/* A lane without endpoints does no harm if the rest fails. */
 	for (size_t i = 0; i < n; i++) {
-		if (lane_get(d, endpoints[i]->model, endpoints[i]->task) ==
-		    NULL)
+		if (dispatch_lane_get(
+			d, endpoints[i]->model, endpoints[i]->task) == NULL)
 			return false;
 	}
 	c->n = n;

@@ -141,6 +141,7 @@ unbury(struct jobs *jobs, struct job *j)
 	if (!j->buried)
 		return;
 	j->buried = false;
+	j->buried_ns = 0;
 	jobs->buried_n--;
 	j->producer->buried_n--;
 }
@@ -261,7 +262,9 @@ job_bury(struct jobs *jobs, struct job *j)
 {
 	assert(j->state == JOB_FAILED && !j->buried);
 	j->buried = true;
-	j->buried_ns = uv_hrtime();
+	/* One that comes from the spool has been for some time. */
+	if (j->buried_ns == 0)
+		j->buried_ns = uv_hrtime();
 	jobs->buried_n++;
 	j->producer->buried_n++;
 }

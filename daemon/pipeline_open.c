@@ -193,6 +193,8 @@ pipeline_settings(struct pipeline *p)
 	outbox_change(p->outbox, c->keep_s * 1000);
 	buried_change(p->buried, c->bury_s * 1000);
 	remember_change(p->remember, c->remember_s * 1000, (size_t)c->jobs);
+	if (p->spool != NULL)
+		spool_change(p->spool, c->remember_s * 1000, c->jobs);
 	drain_change(p->drain, c->drain_s * UINT64_C(1000));
 	if (p->gateway != NULL)
 		gateway_change(

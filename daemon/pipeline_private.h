@@ -176,6 +176,7 @@ enum latentd_err pipeline_endpoints(
  * reloads_working(r): whether a worker reads; pipeline_close_soon() follows.
  * reloads_refuse(r, why): answer who waits still; nothing is read any more.
  * reloads_last(r): how the last one went; OK at first.
+ * pipeline_warn_of_lanes(p): log where jobs wait that no endpoint does.
  */
 struct reloads *reloads_create(struct pipeline *p);
 void reloads_destroy(struct reloads *r);
@@ -183,6 +184,7 @@ void reloads_ask(struct reloads *r, struct door_request *request);
 bool reloads_working(const struct reloads *r);
 void reloads_refuse(struct reloads *r, const struct reason *why);
 const struct reason *reloads_last(const struct reloads *r);
+void pipeline_warn_of_lanes(const struct pipeline *p);
 
 /* pipeline_close_soon(p): while closing, look whether the stages can be. */
 void pipeline_close_soon(struct pipeline *p);

@@ -100,9 +100,9 @@ on_read(uv_work_t *work)
 	(void)config_read(r->path, &r->config, &r->why);
 }
 
-/* Jobs of a lane that no endpoint serves any more wait for better times. */
-static void
-warn_of_lanes(const struct pipeline *p)
+/* Jobs of a lane that no endpoint serves wait for better times. */
+void
+pipeline_warn_of_lanes(const struct pipeline *p)
 {
 	for (size_t i = 0; i < dispatch_lanes_n(p->dispatch); i++) {
 		const struct lane *lane = dispatch_lane_at(p->dispatch, i);
@@ -110,7 +110,7 @@ warn_of_lanes(const struct pipeline *p)
 
 		if (lane->endpoints_n == 0 && n > 0)
 			log_warn("%zu jobs wait to %s %s, which no endpoint "
-				 "does any more",
+				 "does now",
 			    n, task_name(lane->task), lane->model->name);
 	}
 }
@@ -129,7 +129,7 @@ take_over(struct pipeline *p, struct config *next, struct reason *why)
 	p->config = next;
 	pipeline_settings(p);
 	config_destroy(old);
-	warn_of_lanes(p);
+	pipeline_warn_of_lanes(p);
 	return LATENTD_OK;
 }
 

@@ -155,14 +155,20 @@ end_attempt(struct pipeline *p, struct attempt *attempt)
 	dispatch_verdict(p->dispatch, attempt);
 }
 
+/* Whether it may be read another time. */
+static bool
+is_passing(const struct reason *why)
+{
+	return why->err == LATENTD_ERR_MEMORY || why->err == LATENTD_ERR_BUSY;
+}
+
 static void
 on_body(struct attempt *attempt, const struct reason *why, void *arg)
 {
 	struct pipeline *p = arg;
 	struct job *job = attempt->job;
 
-	if (why != NULL && !attempt->aborted &&
-	    why->err == LATENTD_ERR_MEMORY) {
+	if (why != NULL && !attempt->aborted && is_passing(why)) {
 		attempt->verdict.fate = FATE_OURS;
 		attempt->verdict.reason = *why;
 		end_attempt(p, attempt);
@@ -226,7 +232,7 @@ on_result(struct job *job, const struct reason *why, void *arg)
 	if (p->closing)
 		return;
 	/* The next COLLECT tries again. */
-	if (why != NULL && why->err == LATENTD_ERR_MEMORY)
+	if (why != NULL && is_passing(why))
 		return;
 	if (why != NULL) {
 		job_drop_result(&p->jobs, job);
@@ -278,6 +284,7 @@ pipeline_tried(struct pipeline *p, struct job *job)
 	if (p->closing || drain_started(p->drain)) {
 		queue_remove(p->queue, job);
 		pipeline_leave(p, job);
+		drain_look(p->drain);
 	} else if (p->jobs.input_bytes > KEEP_BYTES) {
 		job_shed_input(&p->jobs, job);
 	}
@@ -332,7 +339,7 @@ on_lane(const struct model *model, enum latentd_task task, void *arg)
 {
 	struct restored *re = arg;
 
-	return dispatch_lane(re->pipeline->dispatch, model, task);
+	return dispatch_lane_get(re->pipeline->dispatch, model, task);
 }
 
 static void
@@ -387,14 +394,10 @@ compare_since(const void *a, const void *b)
 static void
 put_ended(struct pipeline *p, struct job *job)
 {
-	const uint64_t buried_ns = job->buried_ns;
-
-	if (buried_ns == 0) {
+	if (job->buried_ns == 0)
 		outbox_put(p->outbox, job);
-		return;
-	}
-	buried_put(p->buried, job);
-	job->buried_ns = buried_ns;
+	else
+		buried_put(p->buried, job);
 }
 
 enum latentd_err
@@ -416,6 +419,7 @@ pipeline_spool_restore(struct pipeline *p, struct reason *why)
 	for (size_t i = 0; i < re.n; i++)
 		put_ended(p, re.ended[i]);
 	free(re.ended);
+	pipeline_warn_of_lanes(p);
 	if (err == LATENTD_OK)
 		err = spool_start(p->spool, why);
 	return err;

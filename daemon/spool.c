@@ -97,6 +97,13 @@ spool_start(struct spool *s, struct reason *why)
 	return LATENTD_OK;
 }
 
+void
+spool_change(struct spool *s, uint64_t remember_ms, uint64_t remember_n)
+{
+	s->options.remember_ms = remember_ms;
+	s->options.remember_n = remember_n;
+}
+
 /* ---- closing ---- */
 
 bool
@@ -328,6 +335,8 @@ spool_forget(struct spool *s, const struct job *job, bool known)
 	assert(job->spooled && !job->storing);
 	op->known = known && s->options.remember_ms > 0;
 	op->at_ms = spool_now_ms();
+	op->remember_ms = s->options.remember_ms;
+	op->remember_n = s->options.remember_n;
 	op->identity = job->producer->identity;
 	memcpy(op->key, job->key, sizeof(op->key));
 	submit_op(s, op);

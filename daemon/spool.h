@@ -25,7 +25,7 @@ struct spool_options {
 	 * done again. */
 	void (*on_end)(struct job *job, void *arg);
 	/* on_body(attempt, why, arg): the latent of ${attempt}'s job is in memory;
-	 * ${why} not NULL: it is lost, and why. */
+	 * ${why} not NULL: it is lost, and why; with BUSY or MEMORY only not now. */
 	void (*on_body)(
 	    struct attempt *attempt, const struct reason *why, void *arg);
 	/* on_result(job, why, arg): the same for its result. */
@@ -52,7 +52,8 @@ bool spool_is_durable(const struct spool *s);
  * loop thread, before anything else runs.
  */
 struct spool_visitor {
-	/* The lane of a model and task, or NULL. */
+	/* The lane of a model and task, with endpoints or without; NULL when
+	 * memory is out. */
 	struct lane *(*lane)(
 	    const struct model *model, enum latentd_task task, void *arg);
 	uint64_t age_ms; /* after so long a job moves up a class; 0: never */
@@ -69,6 +70,9 @@ enum latentd_err spool_restore(
 /* spool_start(s, why): begin to write, from now on with a thread of its own.
  * MEMORY. */
 enum latentd_err spool_start(struct spool *s, struct reason *why);
+
+/* spool_change(s, remember_ms, remember_n): as in the options, from now on. */
+void spool_change(struct spool *s, uint64_t remember_ms, uint64_t remember_n);
 
 /* spool_busy(s): whether anything is under way; spool_close() is then not
  * allowed.  on_rested tells when it is over. */

@@ -5,7 +5,8 @@
  * that a newer daemon would work out otherwise.
  *
  * Records have the time of day, jobs the monotonic clock, which begins anew with
- * each boot: what lies before that becomes its first moment.
+ * each boot: what lies before that becomes its first moment.  What is said to
+ * have been after now, because the clock was set back, was now.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -38,22 +39,29 @@ at_ms(uint64_t ns)
 	return now_ms - (now_ns - ns) / MS_NS;
 }
 
+/* When something was; the clock may have been set back since. */
 static uint64_t
-at_ns(uint64_t ms)
+past_ns(uint64_t ms)
 {
 	uint64_t now_ns = uv_hrtime(), now_ms = spool_now_ms();
 
 	if (ms == 0)
 		return 0;
-	if (ms > now_ms) {
-		/* No deadline is further away, unless the clock was set. */
-		ms = ms - now_ms < LATENTD_MAX_DEADLINE_MS
-		    ? ms - now_ms
-		    : LATENTD_MAX_DEADLINE_MS;
-		return now_ns + ms * MS_NS;
-	}
-	ms = now_ms - ms;
+	ms = ms < now_ms ? now_ms - ms : 0;
 	return ms < now_ns / MS_NS ? now_ns - ms * MS_NS : 1;
+}
+
+/* When a job is late that was to have ${given_ms}; no more than these are left,
+ * even if the clock was set back. */
+static uint64_t
+deadline_ns(uint64_t ms, uint64_t given_ms)
+{
+	uint64_t now_ms = spool_now_ms();
+
+	if (ms <= now_ms)
+		return past_ns(ms);
+	ms -= now_ms;
+	return uv_hrtime() + (ms < given_ms ? ms : given_ms) * MS_NS;
 }
 
 /* ---- to records ---- */
@@ -179,6 +187,25 @@ age(struct job *job, uint64_t since_ms, uint64_t age_ms)
 	job->class = steps < job->class ? job->class - (unsigned)steps : 0;
 }
 
+/*
+ * How long its steps took counts, and that they stand in order; one that began
+ * before the boot had less time than that, on this clock.
+ */
+static void
+set_steps(struct job *job, const struct record_state *state)
+{
+	uint64_t queued_ns = state->queued_ms * MS_NS;
+	uint64_t decode_ns = state->decode_ms * MS_NS;
+	uint64_t finish_ns = state->finish_ms * MS_NS;
+	uint64_t least_ns = queued_ns + decode_ns + finish_ns + 1;
+
+	if (job->finished_ns < least_ns)
+		job->finished_ns = least_ns;
+	job->decoded_ns = job->finished_ns - finish_ns;
+	job->started_ns = job->decoded_ns - decode_ns;
+	job->submitted_ns = job->started_ns - queued_ns;
+}
+
 static void
 set_times(struct job *job, const struct record_job *r,
     const struct record_state *state)
@@ -186,19 +213,18 @@ set_times(struct job *job, const struct record_job *r,
 	uint64_t since_ms =
 	    state->queued_at_ms > 0 ? state->queued_at_ms : r->submitted_at_ms;
 
-	job->submitted_ns = at_ns(since_ms);
-	job->deadline_ns = state->no_deadline ? 0 : at_ns(r->deadline_at_ms);
-	if (state->queued_ms + state->decode_ms + state->finish_ms > 0 ||
-	    state->endpoint.bytes > 0) {
-		job->started_ns = job->submitted_ns + state->queued_ms * MS_NS;
-		job->decoded_ns = job->started_ns + state->decode_ms * MS_NS;
-		job->finished_ns = job->decoded_ns + state->finish_ms * MS_NS;
-	}
-	if (state->ended_at_ms > 0)
-		job->finished_ns = at_ns(state->ended_at_ms);
-	job->kept_since_ns = at_ns(
+	job->submitted_ns = past_ns(since_ms);
+	if (!state->no_deadline)
+		job->deadline_ns =
+		    deadline_ns(r->deadline_at_ms, r->deadline_ms);
+	if (state->ended_at_ms == 0)
+		return;
+	job->finished_ns = past_ns(state->ended_at_ms);
+	if (state->endpoint.bytes > 0)
+		set_steps(job, state);
+	job->kept_since_ns = past_ns(
 	    state->kept_at_ms > 0 ? state->kept_at_ms : state->ended_at_ms);
-	job->buried_ns = at_ns(state->buried_at_ms);
+	job->buried_ns = past_ns(state->buried_at_ms);
 }
 
 static void
@@ -244,8 +270,7 @@ set_stored(struct spool *s, struct job *job, const struct record_job *r,
 
 /* NULL: ${why} says why not. */
 static struct job *
-make_job(struct restoring *re, const struct record_job *r,
-    const struct record_state *state, struct reason *why)
+make_job(struct restoring *re, const struct record_job *r, struct reason *why)
 {
 	struct jobs *jobs = re->spool->jobs;
 	struct producer_identity identity;
@@ -257,11 +282,8 @@ make_job(struct restoring *re, const struct record_job *r,
 	if (read_intake(r, &intake, why) != LATENTD_OK)
 		return NULL;
 	lane = re->visitor->lane(intake.model, intake.task, re->visitor->arg);
-	if (lane == NULL &&
-	    (state->state == JOB_QUEUED || state->state == JOB_FAILED)) {
-		reason_set(why, LATENTD_ERR_MODEL,
-		    "no endpoint is configured to %s for model \"%s\"",
-		    task_name(intake.task), intake.model->name);
+	if (lane == NULL) {
+		reason_set(why, LATENTD_ERR_MEMORY, "out of memory");
 		return NULL;
 	}
 	producer_identity(r->uid, r->producer, r->secret, &identity);
@@ -303,7 +325,7 @@ on_job(const struct record_job *r, const struct record_state *state, void *arg)
 {
 	struct restoring *re = arg;
 	struct reason why;
-	struct job *job = make_job(re, r, state, &why);
+	struct job *job = make_job(re, r, &why);
 
 	if (job == NULL)
 		return leave(re, r, &why);
@@ -339,7 +361,8 @@ on_known(const struct record_known *known, void *arg)
 {
 	struct restoring *re = arg;
 
-	re->visitor->known(known, at_ns(known->acked_at_ms), re->visitor->arg);
+	re->visitor->known(
+	    known, past_ns(known->acked_at_ms), re->visitor->arg);
 }
 
 enum latentd_err

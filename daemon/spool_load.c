@@ -56,7 +56,10 @@ on_work(uv_work_t *work)
 static void
 complain(struct spool *s, const struct load *l)
 {
-	s->lost_n += l->why.err != LATENTD_ERR_MEMORY;
+	/* Of one that went meanwhile nothing is lost. */
+	if (l->job == NULL)
+		return;
+	s->lost_n += l->why.err == LATENTD_ERR_IO;
 	log_error("job=%llu: %s", (unsigned long long)l->id, l->why.text);
 }
 

@@ -25,6 +25,8 @@ struct op {
 	struct store_slice slice; /* PUT: the body; END: the result */
 	bool known; /* FORGET: remember the key */
 	uint64_t at_ms;
+	uint64_t remember_ms;
+	uint64_t remember_n;
 	/* Copies, where the job may be gone. */
 	struct producer_identity identity; /* FORGET */
 	char key[LATENTD_MAX_NAME_BYTES + 1];

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "spool_private.h"
 
 /* One transaction; LMDB holds a copy of it in memory. */
@@ -83,10 +84,8 @@ apply_forget(struct spool *s, struct op *op, struct reason *why)
 	if (result != STORE_OK)
 		return result;
 	return store_trim_known(s->store,
-	    op->at_ms > s->options.remember_ms
-		? op->at_ms - s->options.remember_ms
-		: 0,
-	    s->options.remember_n, why);
+	    op->at_ms > op->remember_ms ? op->at_ms - op->remember_ms : 0,
+	    op->remember_n, why);
 }
 
 static enum store_result
@@ -226,6 +225,20 @@ touch(struct spool *s, struct reason *why)
 	return result;
 }
 
+/* Whether a later change of the same job is in the batch, which ${op} must not
+ * be made behind. */
+static bool
+is_superseded(const struct op *op)
+{
+	const uint64_t id = op->id;
+
+	while ((op = TAILQ_NEXT(op, link)) != NULL) {
+		if (op->id == id)
+			return true;
+	}
+	return false;
+}
+
 /* What had no room is to be done again; false: there was nothing. */
 static bool
 again(struct op_list *batch)
@@ -235,7 +248,7 @@ again(struct op_list *batch)
 
 	TAILQ_FOREACH(op, batch, link)
 	{
-		if (!op->done || op->result != STORE_FULL)
+		if (!op->done || op->result != STORE_FULL || is_superseded(op))
 			continue;
 		op->done = false;
 		found = true;
@@ -312,13 +325,30 @@ note_counts(struct spool *s, const struct op_list *batch,
 	}
 }
 
+/*
+ * LMDB gives an environment up when the last write of a commit fails, for readers
+ * too; from a new one what was committed before can be read.
+ */
+static void
+reopen(struct spool *s)
+{
+	struct reason why;
+
+	uv_rwlock_wrlock(&s->store_lock);
+	if (store_reopen(s->store, &why) != LATENTD_OK)
+		log_error("%s", why.text);
+	uv_rwlock_wrunlock(&s->store_lock);
+}
+
 /* Give ${batch} back to the loop. */
 static void
 give_back(struct spool *s, struct op_list *batch, enum store_result result,
-    const struct reason *why)
+    bool broken, const struct reason *why)
 {
 	struct store_facts facts = {.size_bytes = 0};
 
+	if (result != STORE_OK && !broken)
+		reopen(s);
 	mark(batch, result);
 	hold_deletions(s, batch);
 	if (result == STORE_OK)
@@ -428,6 +458,6 @@ spool_write(void *arg)
 			if (result == STORE_OK && !TAILQ_EMPTY(&s->held))
 				result = delete_held(s, &why);
 		}
-		give_back(s, &batch, result, &why);
+		give_back(s, &batch, result, broken, &why);
 	}
 }

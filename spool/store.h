@@ -115,6 +115,9 @@ enum latentd_err store_read_known(struct store *s,
  * store_read_body(s, id, buf, bytes, crc, why) / store_read_result(...):
  * Copy what RECORD_JOB or RECORD_STATE promises into ${buf}.  IO when it is not
  * there, not so long, or has another CRC.
+ *
+ * All of them give BUSY when nothing can be read now, which says nothing of what
+ * is there: another time, after store_reopen().
  */
 enum latentd_err store_read_body(struct store *s, uint64_t id, void *buf,
     size_t bytes, uint32_t crc, struct reason *why);

@@ -16,10 +16,14 @@ begin(struct store *s, MDB_txn **txn, struct reason *why)
 	int rc;
 
 	if (s->env == NULL)
-		return reason_set(
-		    why, LATENTD_ERR_IO, "the spool in %s is not open", s->dir);
+		return reason_set(why, LATENTD_ERR_BUSY,
+		    "the spool in %s is not open", s->dir);
 	rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, txn);
-	return rc == 0 ? LATENTD_OK : store_text(s, "read", rc, why);
+	if (rc == 0)
+		return LATENTD_OK;
+	/* What is in it may be well all the same. */
+	return reason_set(why, LATENTD_ERR_BUSY,
+	    "the spool in %s cannot be read now: %s", s->dir, mdb_strerror(rc));
 }
 
 /* ---- facts ---- */

@@ -203,8 +203,8 @@ def test_sigterm_finishes_what_is_active_and_keeps_the_rest(
     assert len(fake.requests) == 5
 
 
-def test_a_job_without_its_endpoint_waits_for_another_configuration(
-    start_fake, start_spooled, gate
+def test_jobs_without_their_endpoint_wait_until_a_reload_brings_it(
+    start_fake, start_spooled, latentctl, gate
 ):
     fake = start_fake(held(gate), then=good)
     daemon = start_spooled(fake.section())
@@ -214,10 +214,13 @@ def test_a_job_without_its_endpoint_waits_for_another_configuration(
     gate.set()
     other = processes.endpoint_sections(fake.url, ["flux"], ["decode"])
     daemon = start_spooled(other)
-    daemon.wait_line("job=1 .*stays in the spool: no endpoint")
-    assert daemon.stop() == 0
-    daemon = start_spooled(fake.section())
+    daemon.wait_line("1 jobs wait to decode sd-v1, which no endpoint does now")
     with wire.Producer(daemon.url) as producer:
+        # It is the same job under its key, and a new one is refused.
+        assert accept(producer, 0) == 1
+        submit(producer, 1).expect("REJECTED", code="model")
+        daemon.configure(fake.section())
+        latentctl(daemon, "reload")
         check(producer.take("k0"), 0)
 
 

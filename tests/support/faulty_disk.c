@@ -15,7 +15,7 @@
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static int write_error, sync_error;
+static int write_error, sync_error, meta_error;
 static bool hold, held;
 
 void
@@ -24,6 +24,14 @@ faulty_disk_fail(int on_write, int on_sync)
 	pthread_mutex_lock(&mutex);
 	write_error = on_write;
 	sync_error = on_sync;
+	pthread_mutex_unlock(&mutex);
+}
+
+void
+faulty_disk_fail_meta(int on_meta)
+{
+	pthread_mutex_lock(&mutex);
+	meta_error = on_meta;
 	pthread_mutex_unlock(&mutex);
 }
 
@@ -75,34 +83,43 @@ read_orders(void)
 
 	if (path == NULL)
 		return;
-	write_error = sync_error = 0;
+	write_error = sync_error = meta_error = 0;
 	if (file == NULL)
 		return;
 	while (fscanf(file, "%15s %15s", call, name) == 2) {
 		if (strcmp(call, "write") == 0)
 			write_error = error_named(name);
+		else if (strcmp(call, "meta") == 0)
+			meta_error = error_named(name);
 		else
 			sync_error = error_named(name);
 	}
 	fclose(file);
 }
 
+/* LMDB's first two pages say which transaction counts. */
+#define META_BYTES 8192
+
+enum call { CALL_WRITE, CALL_META, CALL_SYNC };
+
 /* Set errno and return true when the call on ${fd} shall fail. */
 static bool
-fails(int fd, bool is_sync)
+fails(int fd, enum call call)
 {
 	int error;
 
 	if (!is_database(fd))
 		return false;
 	pthread_mutex_lock(&mutex);
-	while (is_sync && hold) {
+	while (call == CALL_SYNC && hold) {
 		held = true;
 		pthread_cond_broadcast(&changed);
 		pthread_cond_wait(&changed, &mutex);
 	}
 	read_orders();
-	error = is_sync ? sync_error : write_error;
+	error = call == CALL_SYNC ? sync_error
+	    : call == CALL_META   ? meta_error
+				  : write_error;
 	pthread_mutex_unlock(&mutex);
 	if (error != 0)
 		errno = error;
@@ -131,7 +148,7 @@ EXPORT ssize_t pwrite(int fd, const void *data, size_t bytes, off_t at);
 EXPORT ssize_t
 pwrite(int fd, const void *data, size_t bytes, off_t at)
 {
-	if (fails(fd, false))
+	if (fails(fd, at < META_BYTES ? CALL_META : CALL_WRITE))
 		return -1;
 	return REAL(write_fn *, "pwrite")(fd, data, bytes, at);
 }
@@ -140,7 +157,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *iov, int n);
 EXPORT ssize_t
 writev(int fd, const struct iovec *iov, int n)
 {
-	if (fails(fd, false))
+	if (fails(fd, CALL_WRITE))
 		return -1;
 	return REAL(writev_fn *, "writev")(fd, iov, n);
 }
@@ -149,7 +166,7 @@ EXPORT ssize_t pwritev(int fd, const struct iovec *iov, int n, off_t at);
 EXPORT ssize_t
 pwritev(int fd, const struct iovec *iov, int n, off_t at)
 {
-	if (fails(fd, false))
+	if (fails(fd, CALL_WRITE))
 		return -1;
 	return REAL(pwritev_fn *, "pwritev")(fd, iov, n, at);
 }
@@ -158,12 +175,12 @@ EXPORT int fdatasync(int fd);
 EXPORT int
 fdatasync(int fd)
 {
-	return fails(fd, true) ? -1 : REAL(sync_fn *, "fdatasync")(fd);
+	return fails(fd, CALL_SYNC) ? -1 : REAL(sync_fn *, "fdatasync")(fd);
 }
 
 EXPORT int fsync(int fd);
 EXPORT int
 fsync(int fd)
 {
-	return fails(fd, true) ? -1 : REAL(sync_fn *, "fsync")(fd);
+	return fails(fd, CALL_SYNC) ? -1 : REAL(sync_fn *, "fsync")(fd);
 }
