@@ -29,17 +29,33 @@ on_going(void *arg)
 	service_stopping(p->service);
 }
 
+/* Jobs that have ended, wherever their results are on their way. */
+static size_t
+ended_n(const struct pipeline *p)
+{
+	const size_t *state_n = p->jobs.state_n;
+
+	return state_n[JOB_DONE] + state_n[JOB_FAILED] +
+	    state_n[JOB_CANCELLED] + state_n[JOB_EXPIRED] - p->jobs.buried_n;
+}
+
 static void
 on_count(struct service_counts *counts, void *arg)
 {
 	const struct pipeline *p = arg;
+	size_t all_n;
 
 	counts->queued_n = p->jobs.state_n[JOB_QUEUED];
 	counts->active_n = p->jobs.state_n[JOB_ACTIVE];
-	counts->kept_n = on_kept_n(arg);
+	counts->kept_n = ended_n(p) + gateway_sending_n(p->gateway);
 	counts->draining = drain_started(p->drain);
-	if (counts->draining)
-		counts->drain_left_ms = drain_left_ms(p->drain);
+	if (!counts->draining)
+		return;
+	/* What is in the spool is safe, so nobody waits for it. */
+	all_n = p->left_n + counts->kept_n;
+	counts->kept_n = on_kept_n(arg);
+	counts->stay_n = all_n > counts->kept_n ? all_n - counts->kept_n : 0;
+	counts->drain_left_ms = drain_left_ms(p->drain);
 }
 
 static void

@@ -43,18 +43,23 @@ static void
 write_status(const struct service *s, char text[STATUS_BYTES])
 {
 	struct service_counts now = {.queued_n = 0};
+	int n;
 
 	s->options.count(&now, s->options.arg);
-	if (now.draining)
-		snprintf(text, STATUS_BYTES,
+	if (now.draining) {
+		n = snprintf(text, STATUS_BYTES,
 		    "Draining: %zu jobs to finish, %zu results to collect, "
 		    "at most %" PRIu64 " s more",
 		    now.queued_n + now.active_n, now.kept_n,
 		    (now.drain_left_ms + 999) / 1000);
-	else
+		if (now.stay_n > 0)
+			snprintf(text + n, STATUS_BYTES - (size_t)n,
+			    "; %zu jobs stay in the spool", now.stay_n);
+	} else {
 		snprintf(text, STATUS_BYTES,
 		    "%zu jobs queued, %zu active, %zu results waiting",
 		    now.queued_n, now.active_n, now.kept_n);
+	}
 }
 
 static void

@@ -15,7 +15,9 @@ struct service_counts {
 	size_t active_n;
 	size_t kept_n; /* results that wait for their producers */
 	bool draining;
-	uint64_t drain_left_ms; /* meant when draining */
+	/* Meant when draining. */
+	uint64_t drain_left_ms;
+	size_t stay_n; /* jobs and results that the next start goes on with */
 };
 
 struct service_options {

@@ -112,6 +112,27 @@ def test_status_counts_jobs_and_results(
     manager.wait("STATUS", "0 jobs queued, 0 active, 0 results waiting", n)
 
 
+def test_status_counts_what_is_in_the_spool_and_says_that_it_stays(
+    start_fake, start_spooled, connect, manager, gate
+):
+    fake = start_fake(good, then=held(gate))
+    daemon = start_spooled(
+        {**fake.section(parallel=1), "daemon": {"drain_s": 60}},
+        env=manager.env())
+    producer = connect(daemon)
+    for i in range(5):
+        submit(producer, f"k{i}", latent(seed=i))
+    manager.wait("STATUS", "3 jobs queued, 1 active, 1 results waiting")
+    daemon.signal(signal.SIGTERM)
+    manager.wait_for(
+        lambda m: re.fullmatch(
+            r"Draining: 1 jobs to finish, 0 results to collect, at most "
+            r"\d+ s more; 4 jobs stay in the spool", m.get("STATUS", "")),
+        "what stays")
+    gate.set()
+    assert daemon.wait() == 0
+
+
 def test_status_does_not_repeat_itself_nor_follow_every_change(
     start_fake, start_daemon, connect, manager
 ):

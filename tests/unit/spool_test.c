@@ -294,3 +294,42 @@ Test(spool, keys_are_remembered_for_as_long_as_was_said_last)
 	cr_assert_eq(fixture_spool.known_id, 2);
 	fixture_spool_close();
 }
+
+Test(spool, a_user_holds_what_its_jobs_have_in_memory_or_in_the_spool)
+{
+	struct attempt attempt = {.part = 0};
+	const struct user *user;
+	struct job *job;
+
+	fixture_spool_open();
+	user = fixture_spool.p->user;
+	cr_assert_not_null(user);
+	job = fixture_spool_put_now("a");
+	cr_assert_eq(user->bytes, LATENT_BYTES);
+	job_shed_input(&fixture_spool.f.jobs, job);
+	cr_assert_eq(user->bytes, LATENT_BYTES, "it is in the spool still");
+	attempt.job = job;
+	spool_load_body(fixture_spool.s, &attempt);
+	FIXTURE_RUN_UNTIL(&fixture_spool.f.loop, fixture_spool.bodies_n == 1);
+	cr_assert_eq(user->bytes, LATENT_BYTES);
+	fixture_spool_end_now(job, 100);
+	cr_assert_eq(user->bytes, 100);
+	job_shed_result(&fixture_spool.f.jobs, job);
+	cr_assert_eq(user->bytes, 100);
+	fixture_spool_put_now("b");
+	fixture_spool_stop();
+	fixture_spool_start();
+	user = fixture_spool.p->user;
+	cr_assert_eq(user->jobs_n, 2);
+	cr_assert_eq(user->bytes, LATENT_BYTES + 100);
+	job = fixture_spool.jobs[0];
+	spool_load_result(fixture_spool.s, job);
+	FIXTURE_RUN_UNTIL(&fixture_spool.f.loop, fixture_spool.results_n == 1);
+	cr_assert_eq(user->bytes, LATENT_BYTES + 100);
+	job_drop_result(&fixture_spool.f.jobs, job);
+	cr_assert_eq(user->bytes, LATENT_BYTES);
+	fixture_spool_forget(job, false);
+	job_release_input(&fixture_spool.f.jobs, fixture_spool.jobs[1]);
+	cr_assert_eq(user->bytes, 0);
+	fixture_spool_close();
+}
