@@ -8,14 +8,32 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "store_private.h"
+
+/* A file system with less to give has none. */
+#define FULL_BYTES (UINT64_C(64) << 10)
+
+/* LMDB makes EIO of a write that a full disk cut short. */
+static bool
+disk_is_full(const struct store *s)
+{
+	struct statvfs stat;
+	int fd;
+
+	return s->env != NULL && mdb_env_get_fd(s->env, &fd) == 0 &&
+	    fstatvfs(fd, &stat) == 0 &&
+	    (uint64_t)stat.f_bavail * stat.f_frsize < FULL_BYTES;
+}
 
 static enum store_result
 result_of(const struct store *s, int rc, struct reason *why)
 {
 	if (rc == 0)
 		return STORE_OK;
+	if (rc == EIO && disk_is_full(s))
+		rc = ENOSPC;
 	store_text(s, "write to", rc, why);
 	return rc == MDB_MAP_FULL || rc == MDB_TXN_FULL ? STORE_FULL
 							: STORE_FAILED;

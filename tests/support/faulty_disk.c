@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -139,6 +140,14 @@ real(const char *name)
 
 #define REAL(type, name) ((type)(uintptr_t)real(name))
 
+/* What a write gives: a disk that fills up cuts it short. */
+static ssize_t
+failed(void)
+{
+	return errno == ENOSPC ? 0 : -1;
+}
+
+typedef int statvfs_fn(int, struct statvfs *);
 typedef ssize_t write_fn(int, const void *, size_t, off_t);
 typedef ssize_t writev_fn(int, const struct iovec *, int);
 typedef ssize_t pwritev_fn(int, const struct iovec *, int, off_t);
@@ -149,7 +158,7 @@ EXPORT ssize_t
 pwrite(int fd, const void *data, size_t bytes, off_t at)
 {
 	if (fails(fd, at < META_BYTES ? CALL_META : CALL_WRITE))
-		return -1;
+		return failed();
 	return REAL(write_fn *, "pwrite")(fd, data, bytes, at);
 }
 
@@ -158,7 +167,7 @@ EXPORT ssize_t
 writev(int fd, const struct iovec *iov, int n)
 {
 	if (fails(fd, CALL_WRITE))
-		return -1;
+		return failed();
 	return REAL(writev_fn *, "writev")(fd, iov, n);
 }
 
@@ -167,8 +176,19 @@ EXPORT ssize_t
 pwritev(int fd, const struct iovec *iov, int n, off_t at)
 {
 	if (fails(fd, CALL_WRITE))
-		return -1;
+		return failed();
 	return REAL(pwritev_fn *, "pwritev")(fd, iov, n, at);
+}
+
+EXPORT int fstatvfs(int fd, struct statvfs *stat);
+EXPORT int
+fstatvfs(int fd, struct statvfs *stat)
+{
+	int rv = REAL(statvfs_fn *, "fstatvfs")(fd, stat);
+
+	if (rv == 0 && fails(fd, CALL_WRITE) && errno == ENOSPC)
+		stat->f_bavail = 0;
+	return rv;
 }
 
 EXPORT int fdatasync(int fd);

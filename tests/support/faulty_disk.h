@@ -3,7 +3,8 @@
  * A disk that fails: linked into a test, or preloaded into a program, its
  * functions stand before libc's for every file named data.mdb, and for nothing
  * else.  A program is told by the file that $LATENTD_FAULTY_DISK names, which
- * is read before each call: "write ENOSPC", "sync EIO", "meta EIO", or empty.
+ * is read before each call: "write ENOSPC" (a write is cut short), "sync EIO",
+ * "meta EIO", or empty.
  */
 #ifndef TESTS_FAULTY_DISK_H
 #define TESTS_FAULTY_DISK_H

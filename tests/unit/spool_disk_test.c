@@ -2,6 +2,7 @@
 /* The daemon's side of the spool on a disk that fails. */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "faulty_disk.h"
 #include "spool_fixture.h"
@@ -20,6 +21,9 @@ check_failure(int write_error, int sync_error)
 	refused = fixture_spool_put_now("refused");
 	cr_assert_eq(fixture_spool.put_n[STORE_FAILED], 1);
 	cr_assert_not_null(spool_failure(fixture_spool.s));
+	cr_assert_eq(strstr(spool_failure(fixture_spool.s)->text,
+			 "No space left") != NULL,
+	    write_error == ENOSPC);
 	job_destroy(&fixture_spool.f.jobs, refused);
 	/* The disk may be well again: nothing is written all the same. */
 	faulty_disk_fail(0, 0);
