@@ -18,13 +18,23 @@
 
 /* ---- opening ---- */
 
-/* The largest payload that is taken. */
+/* The largest payload that is taken; of producers' jobs, which the spool has to
+ * have room for, or they would wait for it for ever. */
 static uint64_t
 max_body_bytes(const struct pipeline *p)
 {
 	return p->config->bytes < LATENTD_MAX_BODY_BYTES
 	    ? p->config->bytes
 	    : LATENTD_MAX_BODY_BYTES;
+}
+
+static uint64_t
+max_job_bytes(const struct pipeline *p)
+{
+	const uint64_t bytes = max_body_bytes(p);
+	const uint64_t room_bytes = pipeline_spool_body_bytes(p);
+
+	return bytes < room_bytes ? bytes : room_bytes;
 }
 
 static bool
@@ -117,7 +127,7 @@ open_ingress(struct pipeline *p)
 	p->admin =
 	    admin_create(&p->jobs, p->auth, p->instance, geteuid(), &admin);
 	p->ingress = ingress_create(
-	    &p->jobs, p->auth, p->instance, max_body_bytes(p), &sinks);
+	    &p->jobs, p->auth, p->instance, max_job_bytes(p), &sinks);
 	return p->auth != NULL && p->ingress != NULL && p->admin != NULL;
 }
 
@@ -129,7 +139,7 @@ open_door(struct pipeline *p, struct reason *why)
 	enum latentd_err err;
 
 	options.max_message_bytes =
-	    (size_t)max_body_bytes(p) + MESSAGE_FRONT_BYTES;
+	    (size_t)max_job_bytes(p) + MESSAGE_FRONT_BYTES;
 	options.max_connections = CONFIG_CONNECTIONS_MAX;
 	options.reserved_connections = CONNECTIONS_RESERVED;
 	options.max_user_connections = p->config->user_connections;

@@ -107,9 +107,11 @@ void pipeline_on_replace(struct job *job, void *arg);
 
 /* pipeline_busy(p, producer, bytes): why no job of that size can be taken now;
  * ${producer} NULL: of anybody's.
- * pipeline_spool_busy(p, bytes, busy): whether the spool speaks against it. */
+ * pipeline_spool_busy(p, bytes, busy): whether the spool speaks against it.
+ * pipeline_spool_body_bytes(p): the largest body that it ever has room for. */
 struct job_busy pipeline_busy(
     const struct pipeline *p, const struct producer *producer, uint64_t bytes);
+uint64_t pipeline_spool_body_bytes(const struct pipeline *p);
 bool pipeline_spool_busy(
     const struct pipeline *p, uint64_t bytes, struct job_busy *busy);
 
@@ -124,7 +126,6 @@ bool pipeline_take(struct pipeline *p, struct job *job);
  * pipeline_note(p, job): have it written how far a job is, if it is spooled.
  * pipeline_tried(p, job): a job waits to be tried again, perhaps not in memory.
  * pipeline_active_spooled_n(p): spooled jobs that are active.
- * pipeline_unsafe_n(p): results that only memory has, and what is being written.
  */
 enum latentd_err pipeline_spool_open(struct pipeline *p, struct reason *why);
 enum latentd_err pipeline_spool_restore(struct pipeline *p, struct reason *why);
@@ -132,7 +133,6 @@ void pipeline_leave(struct pipeline *p, struct job *job);
 void pipeline_leave_queued(struct pipeline *p);
 void pipeline_note(struct pipeline *p, struct job *job);
 void pipeline_tried(struct pipeline *p, struct job *job);
-size_t pipeline_unsafe_n(const struct pipeline *p);
 size_t pipeline_active_spooled_n(const struct pipeline *p);
 struct job_busy pipeline_on_busy(
     const struct producer *producer, uint64_t bytes, void *arg);
@@ -145,6 +145,10 @@ const struct job *pipeline_on_take(
 void pipeline_on_copied(const struct job *job, void *arg);
 void pipeline_on_noticed(struct job *job, void *arg);
 void pipeline_on_forget(const struct job *job, bool acked, void *arg);
+
+/* pipeline_unsafe_n(p): results that only memory has, and what is being
+ * written. */
+size_t pipeline_unsafe_n(const struct pipeline *p);
 
 /* pipeline_cancel(job, why, arg): end a job that is open, wherever it is.
  * pipeline_on_room(producer, arg): memory of ${producer}'s was given back. */

@@ -13,6 +13,23 @@ on_open_n(void *arg)
 	return pipeline_open_n(arg);
 }
 
+size_t
+pipeline_unsafe_n(const struct pipeline *p)
+{
+	const struct job *job;
+	size_t n = 0;
+	uint64_t id = 0;
+
+	/* Only while draining, so it may take its time. */
+	while ((job = jobs_after(&p->jobs, id)) != NULL) {
+		id = job->id;
+		n += job->storing ||
+		    (!job->spooled && !job->buried && job->call == NULL &&
+			job->state > JOB_ACTIVE);
+	}
+	return n;
+}
+
 static size_t
 on_kept_n(void *arg)
 {

@@ -33,12 +33,29 @@ usable_bytes(const struct config *config)
 	return config->spool_bytes - config->spool_bytes / 8;
 }
 
+static uint64_t
+waiting_most_bytes(const struct pipeline *p)
+{
+	return p->jobs.stored_max / 4 * 3;
+}
+
+uint64_t
+pipeline_spool_body_bytes(const struct pipeline *p)
+{
+	const uint64_t most_bytes = waiting_most_bytes(p);
+
+	if (p->spool == NULL || !spool_is_durable(p->spool))
+		return UINT64_MAX;
+	/* Less the message's front, and more than job_store_bytes() adds. */
+	return most_bytes - most_bytes / 1024 - 2 * MESSAGE_FRONT_BYTES;
+}
+
 bool
 pipeline_spool_busy(
     const struct pipeline *p, uint64_t bytes, struct job_busy *busy)
 {
 	const struct jobs *jobs = &p->jobs;
-	const uint64_t most_bytes = jobs->stored_max / 4 * 3;
+	const uint64_t most_bytes = waiting_most_bytes(p);
 	const uint64_t need_bytes = job_store_bytes(bytes);
 
 	if (p->spool == NULL || !spool_is_durable(p->spool))
@@ -239,6 +256,9 @@ on_result(struct job *job, const struct reason *why, void *arg)
 		job->reason = *why;
 	}
 	publish_available(p->publish, job->producer);
+	/* Whoever asked for it may have gone. */
+	if (job->result_stored && p->jobs.result_bytes > KEEP_BYTES)
+		job_shed_result(&p->jobs, job);
 }
 
 /* ---- what else changes ---- */
@@ -447,23 +467,6 @@ pipeline_leave_queued(struct pipeline *p)
 	if (p->left_n > before_n)
 		log_info("%zu jobs stay in the spool for the next start",
 		    p->left_n - before_n);
-}
-
-size_t
-pipeline_unsafe_n(const struct pipeline *p)
-{
-	const struct job *job;
-	size_t n = 0;
-	uint64_t id = 0;
-
-	/* Only while draining, so it may take its time. */
-	while ((job = jobs_after(&p->jobs, id)) != NULL) {
-		id = job->id;
-		n += job->storing ||
-		    (!job->spooled && !job->buried && job->call == NULL &&
-			job->state > JOB_ACTIVE);
-	}
-	return n;
 }
 
 size_t

@@ -54,9 +54,10 @@ def test_results_are_delivered_again_until_they_are_acknowledged(
     fake = start_fake()
     daemon = start_spooled(fake.section(parallel=1))
     with wire.Producer(daemon.url) as producer:
+        # One by one: of two at a time either may end first.
         accept(producer, 0)
-        accept(producer, 1)
         check(producer.take(), 0)
+        accept(producer, 1)
         check(producer.take(), 1)  # acknowledges the first
         # Behind it, so when this is on disk the other is gone from there.
         accept(producer, 2)
@@ -274,6 +275,17 @@ def test_a_full_spool_is_backpressure_and_opens_again(
         # All of it can be used again.
         for i in range(len(keys)):
             offer(f"n{i}").expect("ACCEPTED")
+
+
+def test_what_the_spool_never_has_room_for_is_said_to_be_too_large(
+    start_fake, start_spooled
+):
+    daemon = start_spooled(start_fake().section())
+    with wire.Producer(daemon.url) as producer:
+        most = producer.hello()["max_body_bytes"]
+    # 7/8 of the spool are for jobs and results, 3/4 of that for jobs.
+    room = (64 << 20) * 7 // 8 * 3 // 4
+    assert room * 0.99 < most < room
 
 
 def test_two_daemons_on_one_spool_are_refused(
