@@ -188,7 +188,6 @@ value in a transaction: each job is promised by itself, and that is what a queue
 that keeps such a promise without gathering. The other shows what is left of the disk's
 own pace: its batches are free, no producer waits for them, and nothing is sent.
 
-
 With {full['jobs']:,} spooled SDXL latents a start takes \
 {full['start_s']:.2f} s until a producer is greeted
 (target {START_TARGET_S} s: {met[full['start_met']]}). They hold \
