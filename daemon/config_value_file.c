@@ -4,6 +4,7 @@
  * keys.  They are read whole, on whatever thread reads the configuration, and
  * no error has anything of what is in them.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -159,5 +160,6 @@ config_read_token(const char *key, const char *value,
 	    key, value, false, TOKEN_BYTES_MAX, token, &bytes, why);
 	if (err != LATENTD_OK)
 		return err;
+	assert(*token != NULL);
 	return check_token(key, value, *token, bytes, why);
 }

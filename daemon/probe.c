@@ -15,7 +15,7 @@
 #include "endpoint.h"
 #include "latentd/version.h"
 
-#define URL_BYTES (2 * LATENTD_MAX_URL_BYTES)
+#define URL_BYTES ((size_t)2 * LATENTD_MAX_URL_BYTES)
 
 struct target {
 	struct probe *probe;
