@@ -128,8 +128,10 @@ class Bench:
         self.sizes = {}
         self.make_replies()
         canned = Server(
-            stack, [self.bin / "bench-canned", self.directory / "jpg",
-                    self.directory / "uint8"], r"http://127.0.0.1:(\d+)")
+            stack, [self.bin / "bench-canned", "0", "16",
+                    f"output_type=pil:{self.directory}/jpg",
+                    f"output_type=pt:{self.directory}/uint8"],
+            r"http://127.0.0.1:(\d+)")
         self.servers = {"direct": canned}
         port = free_port()
         self.write("haproxy.cfg", HAPROXY, port=port)
@@ -166,7 +168,13 @@ class Bench:
                     {"Accept": accept, "Content-Type": "tensor/binary"})
                 with urllib.request.urlopen(request) as reply:
                     body = reply.read()
-                (self.directory / kind).write_bytes(body)
+                    head = "".join(
+                        f"{name}: {reply.headers[name]}\r\n"
+                        for name in ("Content-Type", "shape", "dtype")
+                        if reply.headers[name])
+                (self.directory / kind).write_bytes(
+                    f"HTTP/1.1 200 OK\r\n{head}Content-Length: {len(body)}"
+                    "\r\n\r\n".encode() + body)
                 self.sizes[kind] = len(body)
 
     def load(self, name, kind, jobs_n, in_flight):

@@ -21,7 +21,7 @@ from pathlib import Path
 from PIL import Image
 
 import pictures
-from machine import machine
+from host import machine
 
 MESSAGES = ("submit", "accepted", "collect", "result")
 STEPS = {

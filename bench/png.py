@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 import pictures
-from machine import machine
+from host import machine
 
 REPEATS, QUICK_REPEATS = 5, 1
 SIDE, QUICK_SIDE = 1024, 128

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import queue_memory
-from machine import machine
+from host import machine
 
 STEPS = {"push_ns": "push", "pop_ns": "pop", "cancel_ns": "cancel",
          "deadline_ns": "deadline, watched and forgotten"}

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""latentd beside what people use instead: ./dev bench peers
+
+Every scenario has an endpoint that answers from memory (bench-canned) and its
+contestants, which take turns: round robin, and each round begins with the next
+one.  Writes peers.json, peers.md and peers-*.svg into the directory of results.
+
+usage: peers.py BIN_DIR RESULTS_DIR [--quick] [--repeats N] [NAME...]
+
+NAME is of a scenario or a contestant; without one of either kind, all of it.
+--quick has three scenarios, one short round, and keeps nothing.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# At the end: bench/queue.py is not the one that requests wants.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+import told  # noqa: E402
+import works  # noqa: E402
+from host import machine  # noqa: E402
+from scenarios import (  # noqa: E402
+    CONTESTANTS, QUICK, SCENARIOS, is_here)
+from servers import Stage  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+PATTERNS = HERE / "patterns.py"
+REPEATS_N = 5
+WARM_N = 200
+
+
+def argv_of(stage, scenario, name, jobs_n, in_flight):
+    """The load generator of a contestant, as a command."""
+    one, p = CONTESTANTS[name], stage.prepared
+    work = p.work
+    if one.client == "producers":
+        port = stage.ports[f"{one.middle} tcp"]
+        url = f"tcp://127.0.0.1:{port}" if one.scheme == "tcp" \
+            else f"ipc://{stage.directory}/{one.middle}.sock"
+        return [stage.bin / "bench-producers", url, work.model,
+                ",".join(map(str, work.shape)), work.output, p.body,
+                p.reply_bytes, jobs_n, in_flight, scenario.producers]
+    port = stage.ports[one.middle or "direct"]
+    url = f"http://127.0.0.1:{port}{work.target}"
+    if one.client == "curl":
+        return [stage.bin / "bench-curl", url, f"Accept: {work.accept}",
+                p.body, p.reply_bytes, jobs_n, in_flight]
+    return [sys.executable, PATTERNS, one.client, url, work.accept, p.body,
+            p.reply_bytes, jobs_n, in_flight]
+
+
+def run(stage, scenario, name, jobs_n):
+    """One turn of a contestant: what it and the servers needed for it."""
+    one = CONTESTANTS[name]
+    in_flight = 1 if name == "guide" else scenario.in_flight
+    used = {"endpoint": stage.endpoint}
+    if one.middle:
+        used["middle"] = stage.middle(one.middle)
+    argv = argv_of(stage, scenario, name, jobs_n, in_flight)
+    served_n = stage.served_n()
+    before = {which: server.used() for which, server in used.items()}
+    done = subprocess.run(
+        list(map(str, argv)), stdout=subprocess.PIPE, check=True,
+        env={**os.environ, "no_proxy": "*"})
+    figures = json.loads(done.stdout)
+    if figures["jobs"] != jobs_n or stage.served_n() - served_n != jobs_n:
+        sys.exit(f"{name}: {figures['jobs']} of {jobs_n} jobs, and "
+                 f"{stage.served_n() - served_n} requests at the endpoint")
+    for which, server in used.items():
+        after = server.used()
+        figures[f"{which}_cpu_us"] = 1e6 / jobs_n * (
+            after["cpu_s"] - before[which]["cpu_s"])
+        if which == "middle":
+            figures["middle_switches"] = (
+                after["switches"] - before[which]["switches"]) / jobs_n
+            figures["middle_rss_mib"] = after["rss_bytes"] / 2**20
+    return figures
+
+
+def whole(scenario, jobs_n):
+    """As many jobs, and enough to fill the endpoint and share out."""
+    n = max(int(jobs_n), 2 * scenario.in_flight, 20)
+    return n + -n % scenario.producers
+
+
+def jobs_of(stage, scenario, name, seconds, warm_n):
+    """How many jobs a contestant does in that time, by a trial."""
+    trial = run(stage, scenario, name, whole(
+        scenario, warm_n if scenario.service_ms == 0 else 0)
+        if name != "guide" or scenario.service_ms == 0 else 2)
+    if name == "guide":
+        return max(20, int(trial["jobs_per_s"] * seconds))
+    rate = scenario.ceiling or trial["jobs_per_s"]
+    return whole(scenario, rate * seconds)
+
+
+def measure(stage, scenario, names, repeats, seconds, warm_n=WARM_N):
+    """{contestant: [figures of each turn]}, in turns."""
+    jobs = {name: jobs_of(stage, scenario, name, seconds, warm_n)
+            for name in names}
+    runs = {name: [] for name in names}
+    for i in range(repeats):
+        first = i % len(names)
+        for name in names[first:] + names[:first]:
+            runs[name].append(run(stage, scenario, name, jobs[name]))
+            print(f"{scenario.title}: {name} {i + 1}/{repeats}: "
+                  f"{runs[name][-1]['jobs_per_s']:.0f} jobs/s",
+                  file=sys.stderr, flush=True)
+    return runs
+
+
+def measure_all(bin_dir, chosen, names, repeats, seconds):
+    """{scenario: {contestant: [figures]}}; ${seconds}: None for its own."""
+    results, sizes = {}, {}
+    directory = Path(tempfile.mkdtemp(prefix="latentd-bench-"))
+    try:
+        prepared = works.prepare(
+            sorted({SCENARIOS[s].work for s in chosen}), bin_dir, directory)
+        for key in chosen:
+            scenario = SCENARIOS[key]
+            here = [n for n in scenario.contestants if n in names]
+            own = directory / f"stage-{key}"
+            own.mkdir()
+            work = prepared[scenario.work]
+            with Stage(bin_dir, own, work, scenario.service_ms,
+                       scenario.places) as stage:
+                results[key] = measure(stage, scenario, here, repeats,
+                                       seconds or scenario.seconds)
+            shutil.rmtree(own)
+            sizes[key] = {"latent": work.latent_bytes,
+                          "reply": work.reply_bytes}
+    finally:
+        shutil.rmtree(directory)
+    return results, sizes
+
+
+def memory(bin_dir):
+    done = subprocess.run(
+        [sys.executable, HERE.parent / "queue_memory.py", bin_dir],
+        stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
+
+
+def choose(parser, names, quick):
+    """The scenarios and contestants that ${names} mean."""
+    for name in names:
+        if name not in SCENARIOS and name not in CONTESTANTS:
+            parser.error(f"there is no {name}; there are "
+                         f"{', '.join([*SCENARIOS, *CONTESTANTS])}")
+    chosen = [s for s in SCENARIOS if s in names] \
+        or list(QUICK if quick else SCENARIOS)
+    wanted = [c for c in CONTESTANTS if c in names] or list(CONTESTANTS)
+    return chosen, wanted
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("bin_dir", type=Path)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--repeats", type=int)
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    chosen, wanted = choose(parser, options.names, options.quick)
+    repeats = options.repeats or (1 if options.quick else REPEATS_N)
+    names = [name for name in wanted if is_here(name)]
+    began_s, facts = time.monotonic(), machine()
+    results, sizes = measure_all(options.bin_dir, chosen, names, repeats,
+                                 0.3 if options.quick else None)
+    result = {
+        "machine": facts, "repeats": repeats, "quick": options.quick,
+        "absent": [name for name in wanted if name not in names],
+        "versions": told.versions(results), "bytes": sizes,
+        "memory": None if options.quick or options.names
+        else memory(options.bin_dir), "runs": results}
+    result["targets"] = told.targets(result)
+    result["seconds"] = time.monotonic() - began_s
+    text = told.text(result)
+    print(text)
+    # A part would take the place of the whole.
+    if not options.quick and not options.names:
+        options.results.mkdir(exist_ok=True)
+        (options.results / "peers.json").write_text(
+            json.dumps(result, indent=1) + "\n")
+        (options.results / "peers.md").write_text(text)
+        for name, drawing in told.plots(result).items():
+            (options.results / f"peers-{name}.svg").write_text(drawing)
+
+
+if __name__ == "__main__":
+    main()

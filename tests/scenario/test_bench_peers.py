@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmarks of peers run and count right; how fast anything is, is not
+asserted."""
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as xml
+from pathlib import Path
+
+import pytest
+
+import processes
+
+BENCH = processes.SOURCE_DIR / "bench"
+sys.path.insert(0, str(BENCH / "peers"))
+
+import peers  # noqa: E402
+import pipeline  # noqa: E402
+import plot  # noqa: E402
+import scenarios  # noqa: E402
+import told  # noqa: E402
+import works  # noqa: E402
+from servers import Stage  # noqa: E402
+
+SMALL = scenarios.Scenario("small", tuple(scenarios.CONTESTANTS), 4, "small")
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    with processes.short_directory() as directory:
+        yield works.prepare(["small"], processes.bin_dir(), Path(directory))
+
+
+@pytest.fixture
+def stage(prepared):
+    with processes.short_directory() as directory:
+        with Stage(processes.bin_dir(), Path(directory), prepared["small"], 1,
+                   4) as running:
+            yield running
+
+
+@pytest.mark.parametrize("name", scenarios.CONTESTANTS)
+def test_every_contestant_does_its_jobs(stage, name):
+    if not scenarios.is_here(name):
+        pytest.skip(f"what {name} needs is not here")
+    runs = peers.measure(stage, SMALL, [name], 2, 0.02, warm_n=8)[name]
+    # A trial, and then the same number twice; the endpoint counted as many.
+    assert len(runs) == 2 and runs[0]["jobs"] == runs[1]["jobs"] >= 20
+    assert stage.served_n() > 2 * runs[0]["jobs"]
+    for one in runs:
+        assert 0 < one["p50_us"] <= one["p99_us"]
+        # None of four can have had less than the service time.
+        assert one["p50_us"] >= 1000
+        assert one["jobs_per_s"] <= 4000
+        assert one["client_cpu_us"] > 0 and one["client_rss_mib"] > 1
+        assert ("middle_cpu_us" in one) == bool(
+            scenarios.CONTESTANTS[name].middle)
+
+
+def test_many_producers_share_the_jobs(stage):
+    scenario = scenarios.Scenario("many", ("ipc",), 8, "small", producers=4)
+    stage.middle("latentd")
+    one = peers.run(stage, scenario, "ipc", peers.whole(scenario, 21))
+    assert one["jobs"] == 24
+
+
+@pytest.mark.parametrize("name", ["guide", "threads", "curl", "ipc"])
+def test_a_reply_of_another_length_is_no_result(stage, name):
+    stage.middle("latentd")
+    stage.prepared.reply_bytes += 1
+    try:
+        argv = peers.argv_of(stage, SMALL, name, 4, 1)
+    finally:
+        stage.prepared.reply_bytes -= 1
+    done = subprocess.run(list(map(str, argv)), capture_output=True,
+                          timeout=processes.PATIENCE_S)
+    assert done.returncode == 1 and not done.stdout
+
+
+def a_run(jobs_per_s, **more):
+    return {"jobs": 10, "jobs_per_s": jobs_per_s, "p50_us": 100, "p99_us": 200,
+            "client_cpu_us": 10, "client_switches": 1, "client_rss_mib": 5,
+            "endpoint_cpu_us": 3, "version": "1", **more}
+
+
+def with_middle(jobs_per_s, cpu_us, **more):
+    return a_run(jobs_per_s, middle_cpu_us=cpu_us, middle_switches=2,
+                 middle_rss_mib=7, **more)
+
+
+RESULT = {
+    "machine": {"cpu": "one", "cpus": 2, "kernel": "6", "load_before": 0.1},
+    "repeats": 3, "quick": False, "absent": ["nginx"], "seconds": 60,
+    "versions": {"latentd": "1"},
+    "bytes": {k: {"latent": 1, "reply": 2} for k in ("alone", "sixteen")},
+    "memory": {"jobs": 10, "payload_bytes": 100 * 2**20,
+               "resident_bytes": 123 * 2**20},
+    "runs": {
+        "alone": {"curl": [a_run(1000) for _ in range(3)],
+                  "ipc": [with_middle(500, 10, p50_us=p)
+                          for p in (250, 400, 320)]},
+        "sixteen": {
+            # Ratios of each round: 0.5, 1, 2; of the medians it would be 2/3.
+            "haproxy": [with_middle(n, 100) for n in (200, 300, 400)],
+            "ipc": [with_middle(n, c) for n, c in
+                    ((100, 110), (300, 130), (800, 150))]}}}
+
+
+def test_targets_are_judged_round_by_round():
+    found = {t["what"]: t for t in told.targets(RESULT)}
+    rate, cpu, added, memory = (
+        next(t for what, t in found.items() if part in what)
+        for part in ("jobs/s ÷", "CPU per job ÷", "p50 more", "resident"))
+    assert len(found) == 4
+    assert rate["value"] == 1 and rate["met"]
+    assert cpu["value"] == pytest.approx(1.3) and not cpu["met"]
+    assert added["value"] == 220 and added["met"]
+    assert memory["value"] == 123 and memory["bound"] == "≤ 122 MiB"
+    assert not memory["met"]
+
+
+def test_the_page_says_what_is_met_and_what_is_absent():
+    text = told.text({**RESULT, "targets": told.targets(RESULT)})
+    assert "2 of 4 targets met" in text and text.count("**not met**") == 2
+    assert "Not here: nginx." in text
+    assert "machine was busy" not in text
+    row = next(line for line in text.splitlines()
+               if line.startswith("| liblatentd → ipc → latentd | 300"))
+    assert "300 (100–800)" in row
+
+
+def test_plots_are_drawings_of_every_row():
+    for name, drawing in told.plots(RESULT).items():
+        root = xml.fromstring(drawing)
+        words = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
+        if name in ("rate", "latency", "cpu"):
+            assert words.count("liblatentd → ipc → latentd") == 2
+        assert root.get("width") == str(plot.WIDTH)
+
+
+@pytest.mark.parametrize("value, said", [
+    (0.06234, "0.06"), (1.5, "1.50"), (15.23, "15.2"), (152.3, "152"),
+    (15234, "15,234")])
+def test_numbers_have_three_digits(value, said):
+    assert told.number(value) == said
+
+
+def test_the_pipeline_does_every_picture_in_every_way(tmp_path):
+    released = Path(os.environ.get(
+        "LATENTD_RELEASE_BIN_DIR", processes.SOURCE_DIR / "build/check/bin"))
+    options = {"scale": 0.1, "repeats": 1, "pictures": 3}
+    row = ("RTX 4090", "sd-v1", 512)
+    found = pipeline.measure(released, [row], options)
+    assert [times for _, times, _ in found] == list(pipeline.TIMES_DECODE)
+    decode_s = pipeline.GUIDE_S[row] * options["scale"]
+    for _, times, runs in found:
+        assert list(runs) == list(pipeline.MODES)
+        for rounds in runs.values():
+            for one in rounds[0]:
+                assert len(one["generated"]) == len(one["decoded"]) == 3
+                for begin, end in one["generated"]:
+                    assert end - begin >= times * decode_s
+        # Serially nothing overlaps within a producer.
+        assert pipeline.wall_s(runs["serial"][0]) >= \
+            3 * (1 + times) * decode_s
+    table = pipeline.table(found, 4, options)
+    assert "| RTX 4090 | sd-v1 | 512² | 0.124 s | 0.031 s |" in table
+    words = list(xml.fromstring(pipeline.drawing(found, options)).itertext())
+    # A row for each producer, way and case.
+    assert sum(w.endswith(" decodes") for w in words) == 3 * 3 * 2
+
+
+def test_a_wrong_name_is_an_error(tmp_path):
+    done = processes.run(sys.executable, BENCH / "peers/peers.py",
+                         processes.bin_dir(), tmp_path, "no-such", check=2)
+    assert b"there is no no-such; there are alone," in done.stderr
+    assert json.dumps(list(tmp_path.iterdir())) == "[]"
