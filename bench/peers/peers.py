@@ -35,6 +35,7 @@ HERE = Path(__file__).resolve().parent
 PATTERNS = HERE / "patterns.py"
 REPEATS_N = 5
 WARM_N = 200
+PATIENCE_S = 300
 
 
 def argv_of(stage, scenario, name, jobs_n, in_flight):
@@ -47,7 +48,7 @@ def argv_of(stage, scenario, name, jobs_n, in_flight):
             else f"ipc://{stage.directory}/{one.middle}.sock"
         return [stage.bin / "bench-producers", url, work.model,
                 ",".join(map(str, work.shape)), work.output, p.body,
-                p.reply_bytes, jobs_n, in_flight, scenario.producers]
+                p.result_bytes, jobs_n, in_flight, scenario.producers]
     port = stage.ports[one.middle or "direct"]
     url = f"http://127.0.0.1:{port}{work.target}"
     if one.client == "curl":
@@ -69,6 +70,7 @@ def run(stage, scenario, name, jobs_n):
     before = {which: server.used() for which, server in used.items()}
     done = subprocess.run(
         list(map(str, argv)), stdout=subprocess.PIPE, check=True,
+        timeout=PATIENCE_S,
         env={**os.environ, "no_proxy": "*"})
     figures = json.loads(done.stdout)
     if figures["jobs"] != jobs_n or stage.served_n() - served_n != jobs_n:
@@ -168,7 +170,7 @@ def main():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--repeats", type=int)
     parser.add_argument("names", nargs="*")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     chosen, wanted = choose(parser, options.names, options.quick)
     repeats = options.repeats or (1 if options.quick else REPEATS_N)
     names = [name for name in wanted if is_here(name)]

@@ -189,7 +189,7 @@ class Stage:
         self.stack = ExitStack()
         self.endpoint = self.start(
             [self.bin / "bench-canned", str(round(1000 * self.service_ms)),
-             str(self.places), f"POST :{self.prepared.reply}"],
+             str(self.places), *self.prepared.replies],
             threads_stay=False)
         self.ports["direct"] = self.endpoint.said_port()
         return self

@@ -7,7 +7,7 @@ what latentd-endpoint makes of them once, so that files are as large as they are
 
 import threading
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy
 
@@ -76,16 +76,29 @@ WORKS = {
 
 
 class Prepared:
-    """A work's files in a directory: the latent, and the whole HTTP reply."""
+    """A work's files in a directory: the latent, and whole HTTP replies."""
 
     def __init__(self, work, directory, endpoint_port):
         self.work = work
         self.body = directory / "latent"
-        self.reply = directory / "reply"
-        body = work.latent()
-        self.body.write_bytes(body)
+        self.body.write_bytes(work.latent())
+        self.latent_bytes = self.body.stat().st_size
+        url = f"http://127.0.0.1:{endpoint_port}"
+        self.reply_bytes = self.keep(url, work, directory / "reply")
+        # For bench-canned: what is in a request, and what answers it.
+        self.replies = [f"POST :{directory}/reply"]
+        # 0: any length.
+        self.result_bytes = self.reply_bytes
+        if work.output == "png":
+            # Latentd's producers get pictures that it has written itself.
+            self.keep(url, replace(work, output="uint8"), directory / "pixels")
+            self.replies.insert(0, f"output_type=pt:{directory}/pixels")
+            self.result_bytes = 0
+
+    def keep(self, url, work, path):
+        """Have an endpoint do the work; how long its result is."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{endpoint_port}{work.target}", body,
+            url + work.target, self.body.read_bytes(),
             {"Accept": work.accept, "Content-Type": "tensor/binary"})
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request) as reply:
@@ -93,9 +106,9 @@ class Prepared:
             kept = [f"{name}: {reply.headers[name]}"
                     for name in ("Content-Type", "shape", "dtype")
                     if reply.headers[name]]
-        self.latent_bytes, self.reply_bytes = len(body), len(data)
         head = ["HTTP/1.1 200 OK", *kept, f"Content-Length: {len(data)}"]
-        self.reply.write_bytes("\r\n".join(head).encode() + b"\r\n\r\n" + data)
+        path.write_bytes("\r\n".join(head).encode() + b"\r\n\r\n" + data)
+        return len(data)
 
 
 def prepare(names, bin_dir, directory):
