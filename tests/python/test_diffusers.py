@@ -305,6 +305,8 @@ def test_the_sampler_never_waits_and_later_steps_are_dropped(held, connect):
     pipe = Pipeline([z], steps=1)
     pipe(callback_on_step_end=previews)
     held.fake.wait_requests(1)
+    # Its thread may hear later than the endpoint.
+    processes.wait_until(lambda: previews.sent == 1, "it is counted")
     # The first is held at the endpoint; a callback that waited would not end.
     for step in range(1, 20):
         kwargs = {"latents": z, "prompt_embeds": None}
@@ -369,6 +371,7 @@ def test_close_cancels_the_preview_on_its_way(held, connect):
     previews = StepPreview(client, every=1)
     previews(Pipeline([]), 0, 0, {"latents": latents(1)[0]})
     held.fake.wait_requests(1)
+    processes.wait_until(lambda: previews.sent == 1, "it is counted")
     previews.close()
     assert client.pending() == [] and previews.error is None
     kwargs = {"latents": latents(1)[0]}
