@@ -16,6 +16,18 @@
 
 #define DEFAULT_DIR "/var/lib/latentd/spool"
 
+/* 0 where the clock was set back since. */
+static intmax_t
+since_ms(uint64_t at_ms)
+{
+	struct timespec now;
+	intmax_t now_ms;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	now_ms = (intmax_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return now_ms > (intmax_t)at_ms ? now_ms - (intmax_t)at_ms : 0;
+}
+
 struct look {
 	struct salvage *salvage;
 	json_t *damages; /* with --json: sentences */
@@ -143,9 +155,7 @@ print_stat(const struct look *look, const char *dir)
 	}
 	if (look->oldest_ms > 0)
 		printf("; the oldest is %s old",
-		    ctl_json_duration(age,
-			((intmax_t)time(NULL) * 1000) -
-			    (intmax_t)look->oldest_ms));
+		    ctl_json_duration(age, since_ms(look->oldest_ms)));
 	printf("\nlatents    %ju, %.1f MiB\n", (uintmax_t)look->latents_n,
 	    mib(look->latent_bytes));
 	printf("results    %ju, %.1f MiB\n", (uintmax_t)look->results_n,
