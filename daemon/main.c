@@ -17,6 +17,7 @@
 #include <uv.h>
 
 #include "base/log.h"
+#include "base/nng_threads.h"
 #include "config.h"
 #include "confine.h"
 #include "nearest.h"
@@ -345,6 +346,7 @@ main(int argc, char **argv)
 	if (getrandom(&seed, sizeof(seed), 0) == (ssize_t)sizeof(seed))
 		srandom(seed);
 	keep_memory();
+	nng_threads_start();
 	log_open(&(const struct log_options){
 	    .program = "latentd", .repeats_n = REPEATS_N});
 	apply_log(&arguments, config);

@@ -341,7 +341,7 @@ set_options(struct transfer *t)
 	/* curl allocates both anew for each transfer; of 128 KiB, malloc would
 	 * get them from the kernel and give them back. */
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
-	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, BUFFER_BYTES);
+	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 4 * BUFFER_BYTES);
 }
 
 bool
