@@ -225,6 +225,8 @@ png_parse(struct span s, struct image_info *info, struct reason *why)
 
 /* ---- JPEG ---- */
 
+#define JPEG_STEP 256
+
 enum jpeg_marker {
 	JPEG_TEM = 0x01,
 	JPEG_SOF0 = 0xc0,
@@ -277,13 +279,33 @@ jpeg_frame(
 	return LATENTD_OK;
 }
 
+/*
+ * Whether an FF that is not stuffed begins in the next JPEG_STEP bytes; reads
+ * one more.  Of fixed length, so that it is compiled into vectors: there is a
+ * stuffed FF in every few hundred bytes, too many to stop at each.
+ */
+static bool
+jpeg_has_marker(const uint8_t *at)
+{
+	uint8_t found = 0;
+
+	for (size_t i = 0; i < JPEG_STEP; i++)
+		found |= (uint8_t)((at[i] == 0xff) & (at[i + 1] != 0));
+	return found != 0;
+}
+
 /* Skip entropy-coded data: up to an FF that is neither stuffed nor RSTn. */
 static void
 jpeg_skip_scan(struct span *s)
 {
 	const uint8_t *ff;
 
-	while ((ff = memchr(s->at, 0xff, s->bytes)) != NULL) {
+	for (;;) {
+		while (s->bytes > JPEG_STEP && !jpeg_has_marker(s->at))
+			span_skip(s, JPEG_STEP);
+		ff = memchr(s->at, 0xff, s->bytes);
+		if (ff == NULL)
+			break;
 		span_skip(s, (size_t)(ff - s->at));
 		if (s->bytes < 2)
 			break;

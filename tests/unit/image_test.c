@@ -258,6 +258,45 @@ Test(image, a_jpeg_or_mp4_with_any_bit_flipped_never_lies_about_its_kind)
 	free_files(files, n);
 }
 
+/* The same picture with 700 bytes more in its scan, two of them as given. */
+static struct file
+longer_scan(const struct file *jpeg, size_t at, uint8_t first, uint8_t second)
+{
+	struct file f = {.bytes = jpeg->bytes + 700};
+
+	f.at = malloc(f.bytes);
+	cr_assert_not_null(f.at);
+	memcpy(f.at, jpeg->at, jpeg->bytes - 2);
+	memset(f.at + jpeg->bytes - 2, 0x55, 700);
+	memcpy(f.at + f.bytes - 2, "\xff\xd9", 2);
+	f.at[jpeg->bytes - 2 + at] = first;
+	f.at[jpeg->bytes - 1 + at] = second;
+	return f;
+}
+
+Test(image, a_marker_is_seen_wherever_in_a_jpegs_scan_it_stands)
+{
+	static const struct {
+		uint8_t second;
+		bool fine;
+	} pairs[] = {{0, true}, {0xd0, true}, {0xd7, true}, {0x01, false},
+	    {0xd8, false}, {0xd9, false}};
+	struct file jpeg = fixture_jpeg(8, 8, false, false);
+	struct reason why;
+
+	for (size_t at = 0; at < 699; at++) {
+		for (size_t i = 0; i < N(pairs); i++) {
+			struct file f =
+			    longer_scan(&jpeg, at, 0xff, pairs[i].second);
+
+			cr_assert_eq(parses(&f, &why), pairs[i].fine,
+			    "ff%02x at byte %zu", pairs[i].second, at);
+			free(f.at);
+		}
+	}
+	free(jpeg.at);
+}
+
 Test(image, sniff_goes_by_the_magic_alone)
 {
 	cr_assert_eq(image_sniff("\x89PNG\r\n\x1a\n", 8), IMAGE_PNG);
