@@ -7,6 +7,7 @@ The endpoint is asked for the same latent directly, and pixels are compared.
 import itertools
 import json
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy
 import pytest
@@ -328,3 +329,9 @@ def test_tcp_serves_like_ipc(house, short_tmp, start_daemon):
         result = decode(producer, z, output="pixels")
         producer.thank()
     assert result.body == direct_pixels(house[0].url, z).tobytes()
+
+
+def test_two_of_nngs_threads_carry_messages_on_any_machine(house):
+    names = [(task / "comm").read_text().strip() for task in
+             Path(f"/proc/{house[1].pid}/task").iterdir()]
+    assert names.count("nng:task") == 2, names
