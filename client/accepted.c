@@ -40,6 +40,7 @@ latentd_wait_accepted(struct latentd_client *c, uint64_t ticket, int timeout_ms)
 	struct job *job;
 
 	pthread_mutex_lock(&c->mutex);
+	c->accept_waiters++;
 	for (;;) {
 		job = jobs_find_ticket(&c->jobs, ticket);
 		if (job == NULL) {
@@ -56,6 +57,7 @@ latentd_wait_accepted(struct latentd_client *c, uint64_t ticket, int timeout_ms)
 			break;
 		}
 	}
+	c->accept_waiters--;
 	pthread_mutex_unlock(&c->mutex);
 	return err;
 }

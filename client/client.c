@@ -11,6 +11,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "acks.h"
 #include "core.h"
 #include "deliver.h"
 #include "identity.h"
@@ -309,7 +310,7 @@ abandon(struct latentd_client *c)
 	TAILQ_FOREACH(r, &c->held, entry)
 	{
 		if (r->tagged && !r->acked)
-			ack_add(c, r->tag, r->instance);
+			acks_add(c, r->tag, r->instance);
 	}
 	HASH_ITER(by_ticket, c->jobs.tickets, job, next)
 	{
@@ -361,6 +362,12 @@ latentd_client_close(struct latentd_client *c)
 		return;
 	pthread_mutex_lock(&c->mutex);
 	c->closing = true;
+	/* What rides on a COLLECT that waits for long is said once more. */
+	for (size_t i = CHANNEL_COLLECT; i < CHANNEL_SUBMIT; i++) {
+		if (c->channels[i].busy &&
+		    c->channels[i].wait_ms > CLOSING_WAIT_MS)
+			acks_lost(c, &c->channels[i]);
+	}
 	if (c->anonymous)
 		abandon(c);
 	session_pump(c);
@@ -385,6 +392,8 @@ latentd_client_fd(struct latentd_client *c)
 	pthread_mutex_lock(&c->mutex);
 	c->hungry = c->hungry || !c->collecting;
 	c->collecting = true;
+	c->watched = true;
+	deliver_signal(c);
 	session_pump(c);
 	pthread_mutex_unlock(&c->mutex);
 	return c->fd;

@@ -27,6 +27,8 @@
 
 /* Submits that may be out unanswered at the same time. */
 #define SUBMIT_WINDOW 8u
+/* COLLECTs that may be out unanswered at the same time. */
+#define COLLECT_WINDOW 4u
 /* Results fetched ahead of latentd_collect(). */
 #define READY_MAX_N 4u
 #define READY_MAX_BYTES (64u << 20)
@@ -37,10 +39,10 @@
 
 enum channel_name {
 	CHANNEL_HELLO = 0, /* at the end also the last acknowledgements */
-	CHANNEL_COLLECT,
 	CHANNEL_CANCEL,
 	CHANNEL_QUESTION,
-	CHANNEL_SUBMIT,
+	CHANNEL_COLLECT,
+	CHANNEL_SUBMIT = CHANNEL_COLLECT + COLLECT_WINDOW,
 	CHANNELS = CHANNEL_SUBMIT + SUBMIT_WINDOW
 };
 
@@ -56,7 +58,6 @@ struct channel {
 	struct job *job; /* of a SUBMIT */
 	uint64_t ticket; /* of a CANCEL; the number of a question */
 	uint64_t wait_ms; /* COLLECT: how long the daemon may keep it */
-	uint64_t acked_to; /* a COLLECT carries acks up to this serial */
 	uint64_t started_at; /* serial when the request was made */
 	bool withdrawn; /* the answer is not awaited any more */
 	bool abort_due; /* and nng is still to be told */
@@ -72,8 +73,8 @@ struct timer {
 };
 
 struct ack {
-	uint64_t serial;
 	uint64_t tag;
+	const struct channel *on; /* the COLLECT that carries it; or NULL */
 };
 
 /*
@@ -125,7 +126,7 @@ struct latentd_client {
 	bool pumping; /* a thread is in session_pump() */
 	size_t receivers; /* threads in nng_ctx_recv() */
 	bool disconnected; /* session_close() is through */
-	uint64_t serial; /* counts requests, acceptances and acks */
+	uint64_t serial; /* counts requests and acceptances */
 
 	int pipe_id; /* of the connection; 0: none */
 	bool welcome; /* HELLO was answered */
@@ -158,20 +159,24 @@ struct latentd_client {
 	char refused_with[LATENTD_MAX_NAME_BYTES + 1]; /* its reason */
 
 	bool collecting; /* the application has shown interest in results */
+	size_t accept_waiters; /* threads waiting for an acceptance */
 	size_t collectors; /* threads waiting in latentd_collect() */
 	bool hungry; /* latentd_collect() found nothing; one may poll now */
 	size_t runners; /* threads waiting in latentd_run() */
 	struct reason collect_why; /* why COLLECT is refused; OK: it is not */
 	bool collect_told; /* latentd_collect() has returned that */
+	bool watched; /* the application has ${fd} */
 	bool signalled; /* fd is readable */
 	struct result_list ready;
 	size_t ready_n;
 	size_t ready_own_n; /* of these: with a ticket */
 	uint64_t ready_bytes;
+	uint64_t large_bytes; /* as the next result may be; 0: not known */
 	struct result_list held; /* given to the application */
 	struct seen seen;
 	struct ack *acks;
 	size_t acks_n;
+	size_t acks_idle_n; /* of these: that no COLLECT carries */
 	size_t acks_room;
 
 	struct question question;

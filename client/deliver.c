@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the list of ready results and the descriptor that tells of it, and the
- * acknowledgements that wait for the next COLLECT.
+ * Owns the list of ready results and the descriptor that tells of it.
  */
 #include "deliver.h"
 
@@ -12,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "acks.h"
 #include "result.h"
 #include "session.h"
 
@@ -32,7 +32,8 @@ deliver_signal(struct latentd_client *c)
 	uint64_t value = 1;
 	ssize_t n;
 
-	if (wanted == c->signalled)
+	/* Nobody who has not asked for it looks at it. */
+	if (wanted == c->signalled || !c->watched)
 		return;
 	c->signalled = wanted;
 	if (wanted)
@@ -74,39 +75,11 @@ give(struct latentd_client *c, struct latentd_result *r)
 	return r;
 }
 
-void
-ack_add(struct latentd_client *c, uint64_t tag, uint64_t instance)
-{
-	if (instance != c->instance)
-		return;
-	if (c->acks_n == c->acks_room) {
-		size_t room = c->acks_room == 0 ? 64 : 2 * c->acks_room;
-		struct ack *acks = realloc(c->acks, room * sizeof(*acks));
-
-		assert(acks != NULL);
-		c->acks = acks;
-		c->acks_room = room;
-	}
-	c->acks[c->acks_n++] = (struct ack){++c->serial, tag};
-}
-
-void
-ack_confirm(struct latentd_client *c, uint64_t serial)
-{
-	size_t n = 0;
-
-	while (n < c->acks_n && c->acks[n].serial <= serial)
-		n++;
-	c->acks_n -= n;
-	if (n > 0)
-		memmove(c->acks, c->acks + n, c->acks_n * sizeof(*c->acks));
-}
-
 static void
 give_back(struct latentd_client *c, struct latentd_result *r)
 {
 	if (r->tagged)
-		ack_add(c, r->tag, r->instance);
+		acks_add(c, r->tag, r->instance);
 	seen_put(&c->seen, r->key, r->kicks, SEEN_FREED);
 	result_destroy(r);
 }
@@ -233,7 +206,7 @@ latentd_result_ack(struct latentd_result *r)
 	if (!c->closing && !r->acked) {
 		r->acked = true;
 		if (r->tagged)
-			ack_add(c, r->tag, r->instance);
+			acks_add(c, r->tag, r->instance);
 		seen_put(&c->seen, r->key, r->kicks, SEEN_FREED);
 		session_pump(c);
 	}

@@ -46,9 +46,4 @@ struct latentd_result *deliver_find(
 /* deliver_drop(client, result): free a ready ${result}, acknowledged. */
 void deliver_drop(struct latentd_client *client, struct latentd_result *result);
 
-/* ack_add(client, tag, instance): acknowledge, unless it is another
- * daemon's.  ack_confirm(client, serial): those up to ${serial} arrived. */
-void ack_add(struct latentd_client *client, uint64_t tag, uint64_t instance);
-void ack_confirm(struct latentd_client *client, uint64_t serial);
-
 #endif

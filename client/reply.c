@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "acks.h"
 #include "deliver.h"
 #include "due.h"
 #include "identity.h"
@@ -41,7 +42,7 @@ see_instance(struct latentd_client *c, uint64_t instance)
 	if (instance == c->instance)
 		return;
 	c->instance = instance;
-	c->acks_n = 0;
+	acks_forget(c);
 	jobs_requeue(&c->jobs, instance);
 	end_cancelled(c);
 }
@@ -99,7 +100,9 @@ take_accepted(struct latentd_client *c, struct job *job,
 	job->instance = in->instance;
 	job->accepted_at = ++c->serial;
 	job_move(&c->jobs, job, STAGE_ACCEPTED);
-	pthread_cond_broadcast(&c->changed);
+	/* Others wait for results, and would be woken once for nothing. */
+	if (c->accept_waiters > 0 || c->closing)
+		pthread_cond_broadcast(&c->changed);
 }
 
 /* Spread over 3/4 to 5/4 of ${ms}, so that producers do not return at once. */
@@ -224,7 +227,7 @@ take_broken(struct latentd_client *c, struct job *job,
 		timer_hold(&c->collect_timer, MEMORY_RETRY_MS);
 		return;
 	}
-	ack_add(c, in->tag, in->instance);
+	acks_add(c, in->tag, in->instance);
 	if (job != NULL)
 		deliver_failed(c, job, why->err, "%s", why->text);
 }
@@ -255,6 +258,9 @@ take_result(struct latentd_client *c, const struct message_result *in,
 	struct job *job;
 
 	see_instance(c, in->instance);
+	c->large_bytes = c->large_bytes / 2 + 1;
+	if (c->large_bytes < frame->body_bytes)
+		c->large_bytes = frame->body_bytes;
 	memcpy(key, in->key.at, in->key.bytes);
 	key[in->key.bytes] = '\0';
 	job = jobs_find_key(&c->jobs, key);
@@ -265,7 +271,7 @@ take_result(struct latentd_client *c, const struct message_result *in,
 	}
 	if (job == NULL &&
 	    (seen == SEEN_FREED || (c->anonymous && in->kicks == 0))) {
-		ack_add(c, in->tag, in->instance);
+		acks_add(c, in->tag, in->instance);
 		goto free_msg;
 	}
 	if (job == NULL && c->closing)
@@ -273,7 +279,7 @@ take_result(struct latentd_client *c, const struct message_result *in,
 	if (in->code == LATENTD_ERR_STOPPING && job != NULL &&
 	    job->stage == STAGE_ACCEPTED && !job->cancel_wanted) {
 		/* Not the job's fault: the next daemon shall have it. */
-		ack_add(c, in->tag, in->instance);
+		acks_add(c, in->tag, in->instance);
 		job_requeue(&c->jobs, job);
 		timer_hold(&c->busy_timer, RETRY_MS);
 		goto free_msg;
@@ -439,8 +445,10 @@ reply_take(struct latentd_client *c, struct channel *ch, nng_msg *msg)
 	union message_any in;
 	struct reason why;
 
-	if (ch->request == MESSAGE_COLLECT && !is_challenge(msg)) {
-		ack_confirm(c, ch->acked_to);
+	if (ch->request == MESSAGE_COLLECT && is_challenge(msg)) {
+		acks_lost(c, ch);
+	} else if (ch->request == MESSAGE_COLLECT) {
+		acks_arrived(c, ch);
 		c->collect_why.err = LATENTD_OK;
 		deliver_signal(c);
 	}
@@ -475,6 +483,7 @@ reply_lost(struct latentd_client *c, struct channel *ch, int rv)
 			hold_back(c, ch->job, MEMORY_RETRY_MS);
 		return;
 	case MESSAGE_COLLECT:
+		acks_lost(c, ch);
 		timer_hold(&c->collect_timer, MEMORY_RETRY_MS);
 		return;
 	case MESSAGE_HELLO:

@@ -18,6 +18,7 @@
 
 #include <nng/protocol/reqrep0/req.h>
 
+#include "acks.h"
 #include "due.h"
 #include "identity.h"
 #include "reply.h"
@@ -238,7 +239,6 @@ claim(struct latentd_client *c, struct channel *ch, enum message_type request)
 	ch->job = NULL;
 	ch->ticket = 0;
 	ch->wait_ms = 0;
-	ch->acked_to = 0;
 	ch->started_at = ++c->serial;
 	ch->withdrawn = ch->abort_due = false;
 	return ch;
@@ -373,52 +373,86 @@ start_submit(struct latentd_client *c)
 	return start(c, ch, msg);
 }
 
+/* COLLECTs that wait for a result. */
+static size_t
+fetches_n(const struct latentd_client *c)
+{
+	size_t n = 0;
+
+	for (size_t i = CHANNEL_COLLECT; i < CHANNEL_SUBMIT; i++)
+		n += c->channels[i].busy && c->channels[i].wait_ms > 0;
+	return n;
+}
+
+/*
+ * A COLLECT that is out when a result is made has not to be waited for; so one
+ * goes out with a SUBMIT, and as many as there are jobs and room for what they
+ * may bring.  Who runs one job after the other acknowledges with the COLLECT
+ * for the next; under a name of its own a client that has no job may take the
+ * results of another, and does not.
+ */
 static bool
 is_fetch_due(const struct latentd_client *c)
 {
-	bool room = c->runners > 0 ||
-	    (c->ready_n < READY_MAX_N && c->ready_bytes < READY_MAX_BYTES);
-	bool wanted = c->jobs.stage_n[STAGE_ACCEPTED] > 0 ||
-	    (!c->anonymous && (c->hungry || c->collectors > c->ready_n));
+	size_t out_n = fetches_n(c);
+	size_t pending_n = c->jobs.n - c->jobs.stage_n[STAGE_WAITING];
+	bool room, wanted = out_n < pending_n;
 
+	if (out_n == 0 && c->anonymous)
+		wanted |= c->acks_idle_n > 0 && !c->closing;
+	if (out_n == 0 && !c->anonymous)
+		wanted |= c->hungry || c->collectors > c->ready_n;
+	room = c->runners > 0 || c->ready_n + out_n < READY_MAX_N;
+	if (out_n > 0)
+		room &= c->large_bytes > 0 &&
+		    c->ready_bytes + out_n * c->large_bytes < READY_MAX_BYTES;
+	else if (c->runners == 0)
+		room &= c->ready_bytes < READY_MAX_BYTES;
 	return c->collecting && room && wanted && (c->anonymous || !c->closing);
 }
 
 static nng_msg *
 collect_message(struct latentd_client *c, struct channel *ch, uint64_t wait_ms)
 {
-	uint64_t acks[LATENTD_MAX_ACKS];
+	uint64_t tags[LATENTD_MAX_ACKS];
 	struct message_collect in = {
-	    as_text(c->producer), identity_token(c), acks, 0, wait_ms};
+	    as_text(c->producer), identity_token(c), tags, 0, wait_ms};
 
 	ch->wait_ms = wait_ms;
-	while (in.acks_n < LATENTD_MAX_ACKS && in.acks_n < c->acks_n) {
-		acks[in.acks_n] = c->acks[in.acks_n].tag;
-		ch->acked_to = c->acks[in.acks_n].serial;
-		in.acks_n++;
-	}
+	in.acks_n = acks_load(c, ch, tags);
 	return small_message(MESSAGE_COLLECT, &in);
 }
 
+static struct channel *
+idle_collect_channel(struct latentd_client *c)
+{
+	for (size_t i = CHANNEL_COLLECT; i < CHANNEL_SUBMIT; i++) {
+		if (!c->channels[i].busy)
+			return &c->channels[i];
+	}
+	return NULL;
+}
+
 /*
- * Acknowledgements ride on the next COLLECT.  Only at the end, when the one
- * that is out may wait for long, they go by another channel.
+ * Acknowledgements ride on the next COLLECT; one that fetches nothing goes only
+ * where no other is out.  At the end, when those that are out may wait for
+ * long, they go at once, by another channel if need be.
  */
 static bool
 start_collect(struct latentd_client *c)
 {
-	struct channel *ch = &c->channels[CHANNEL_COLLECT];
+	struct channel *ch = idle_collect_channel(c);
 	uint64_t wait_ms = 0;
 
 	if (c->collect_timer.armed || !c->welcome)
 		return false;
-	if (ch->busy && c->closing && c->acks_n > 0)
+	if (ch == NULL && c->closing)
 		ch = &c->channels[CHANNEL_HELLO];
-	else if (is_fetch_due(c))
-		wait_ms = c->closing ? CLOSING_WAIT_MS : c->wait_ms;
-	else if (c->acks_n == 0)
+	if (ch == NULL || ch->busy)
 		return false;
-	if (ch->busy)
+	if (is_fetch_due(c))
+		wait_ms = c->closing ? CLOSING_WAIT_MS : c->wait_ms;
+	else if (c->acks_idle_n == 0 || (fetches_n(c) > 0 && !c->closing))
 		return false;
 	claim(c, ch, MESSAGE_COLLECT);
 	return start(c, ch, collect_message(c, ch, wait_ms));

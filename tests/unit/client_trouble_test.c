@@ -146,14 +146,16 @@ Test(client_trouble, a_job_held_back_is_cancelled_here)
 {
 	struct latentd_client *client = open_anonymous();
 	struct latentd_result *result;
-	struct request *first, *second;
+	struct request *first, *second, *fetch;
 	uint64_t a, b;
 
+	latentd_client_fd(client);
 	a = submit(client, "a");
 	b = submit(client, "b");
 	/* After the first refusal nothing more would be sent. */
 	first = fake_take(&daemon_, MESSAGE_SUBMIT);
 	second = fake_take(&daemon_, MESSAGE_SUBMIT);
+	fetch = fake_take(&daemon_, MESSAGE_COLLECT);
 	fake_busy(&daemon_, first, 3600000);
 	fake_busy(&daemon_, second, 3600000);
 	cr_assert_eq(latentd_cancel(client, b), LATENTD_OK);
@@ -165,6 +167,8 @@ Test(client_trouble, a_job_held_back_is_cancelled_here)
 		latentd_result_free(result);
 	}
 	cr_assert_eq(latentd_cancel(client, a), LATENTD_ERR_NOT_FOUND);
+	assert_silent(client);
+	fake_empty(&daemon_, fetch, 0);
 	assert_silent(client);
 	latentd_client_close(client);
 }

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* When liblatentd asks for results, for how many, and what it acknowledges. */
+#include <criterion/criterion.h>
+
+#include "../support/client_setup.h"
+
+TestSuite(client_fetch, .init = setup, .fini = teardown, .timeout = 120);
+
+#define LARGE_BYTES ((size_t)64 << 20)
+
+static struct request *
+take_collect(size_t acks_n)
+{
+	struct request *req = fake_take(&daemon_, MESSAGE_COLLECT);
+
+	cr_assert_gt(req->in.collect.wait_ms, 0);
+	cr_assert_eq(req->in.collect.acks_n, acks_n);
+	return req;
+}
+
+/* A client that is to collect ${n} jobs, and has seen how large a result is. */
+static struct latentd_client *
+open_busy(const char *const keys[], size_t n)
+{
+	struct latentd_client *client = open_named();
+
+	latentd_client_fd(client);
+	submit_accepted(client, "first");
+	/* Of COLLECTs that fd() and the job asked for there is one. */
+	fake_result(&daemon_, take_collect(0), "first", 1, "1");
+	latentd_result_free(collect(client));
+	fake_empty(&daemon_, fake_take(&daemon_, MESSAGE_COLLECT), 0);
+	for (size_t i = 0; i < n; i++)
+		submit(client, keys[i]);
+	for (size_t i = 0; i < n; i++)
+		fake_accept(&daemon_, fake_take(&daemon_, MESSAGE_SUBMIT), i);
+	return client;
+}
+
+static void
+close_unanswered(struct latentd_client *client, struct request **reqs, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		fake_empty(&daemon_, reqs[i], 1);
+	latentd_client_close(client);
+}
+
+Test(client_fetch, a_result_is_asked_for_before_its_job_is_accepted)
+{
+	struct latentd_client *client = open_anonymous();
+	struct latentd_result *result;
+	struct request *job;
+
+	latentd_client_fd(client);
+	submit(client, "k");
+	job = fake_take(&daemon_, MESSAGE_SUBMIT);
+	fake_result(&daemon_, take_collect(0), "k", 1, "K");
+	result = collect(client);
+	cr_assert_eq(latentd_result_error(result), LATENTD_OK);
+	fake_accept(&daemon_, job, 1);
+	latentd_result_free(result);
+	fake_empty(&daemon_, take_collect(1), 0);
+	assert_silent(client);
+	latentd_client_close(client);
+}
+
+Test(client_fetch, one_is_fetched_until_it_is_known_how_large_they_are)
+{
+	struct latentd_client *client = open_anonymous();
+	struct request *fetch;
+
+	latentd_client_fd(client);
+	submit_accepted(client, "a");
+	submit_accepted(client, "b");
+	fetch = take_collect(0);
+	assert_silent(client);
+	fake_empty(&daemon_, fetch, 2);
+	latentd_client_close(client);
+}
+
+Test(client_fetch, as_many_are_asked_for_as_there_are_jobs)
+{
+	static const char *const keys[] = {"a", "b", "c"};
+	struct latentd_client *client = open_busy(keys, 3);
+	struct request *reqs[3];
+
+	for (size_t i = 0; i < 3; i++)
+		reqs[i] = take_collect(0);
+	assert_silent(client);
+	close_unanswered(client, reqs, 3);
+}
+
+Test(client_fetch, no_more_are_asked_for_than_there_is_room_for)
+{
+	static const char *const keys[] = {"a", "b", "c", "d", "e", "f"};
+	struct latentd_client *client = open_busy(keys, 6);
+	struct request *reqs[4];
+
+	for (size_t i = 0; i < 4; i++)
+		reqs[i] = take_collect(0);
+	assert_silent(client);
+	/* What is here and not taken has the room of one that is out. */
+	fake_result(&daemon_, reqs[0], "a", 2, "A");
+	assert_silent(client);
+	latentd_result_free(collect(client));
+	reqs[0] = take_collect(0);
+	assert_silent(client);
+	close_unanswered(client, reqs, 4);
+}
+
+static void
+reply_large(struct request *req, const char *key)
+{
+	uint64_t part_bytes = LARGE_BYTES;
+	struct message_result in = {.instance = daemon_.instance,
+	    .tag = 9,
+	    .id = 9,
+	    .key = {key, strlen(key)},
+	    .state = JOB_DONE,
+	    .output = LATENTD_OUT_PNG,
+	    .part_bytes = &part_bytes,
+	    .part_bytes_n = 1,
+	    .width_px = 8,
+	    .height_px = 8,
+	    .frames = 1};
+	char *body = calloc(1, LARGE_BYTES);
+
+	cr_assert_not_null(body);
+	fake_reply(req, MESSAGE_RESULT, &in, body, LARGE_BYTES);
+	free(body);
+}
+
+Test(client_fetch, large_results_are_fetched_one_at_a_time)
+{
+	static const char *const keys[] = {"a", "b", "c", "d", "e", "f"};
+	struct latentd_client *client = open_busy(keys, 6);
+	struct latentd_result *result;
+	struct request *reqs[4];
+
+	for (size_t i = 0; i < 4; i++)
+		reqs[i] = take_collect(0);
+	reply_large(reqs[0], "a");
+	result = collect(client);
+	cr_assert_eq(latentd_result_error(result), LATENTD_OK);
+	latentd_result_free(result);
+	assert_silent(client);
+	fake_result(&daemon_, reqs[1], "b", 2, "B");
+	latentd_result_free(collect(client));
+	/* Two more may come that are half as large. */
+	assert_silent(client);
+	fake_result(&daemon_, reqs[2], "c", 3, "C");
+	reqs[0] = take_collect(2);
+	reqs[1] = take_collect(0);
+	assert_silent(client);
+	reqs[2] = reqs[3];
+	latentd_result_free(collect(client));
+	close_unanswered(client, reqs, 3);
+}
+
+Test(client_fetch, an_acknowledgement_counts_when_its_own_collect_is_answered)
+{
+	static const char *const keys[] = {"a", "b", "c", "d"};
+	struct latentd_client *client = open_busy(keys, 4);
+	struct request *reqs[4], *last;
+
+	for (size_t i = 0; i < 4; i++)
+		reqs[i] = take_collect(0);
+	fake_result(&daemon_, reqs[0], "a", 11, "A");
+	latentd_result_free(collect(client));
+	fake_result(&daemon_, reqs[1], "b", 12, "B");
+	latentd_result_free(collect(client));
+	/* Two jobs and two COLLECTs are left, so both wait for one of these. */
+	fake_empty(&daemon_, reqs[2], 2);
+	last = take_collect(2);
+	cr_assert_eq(last->in.collect.acks[0], 11);
+	cr_assert_eq(last->in.collect.acks[1], 12);
+	/* This one carried none: nothing is said twice for it, nothing lost. */
+	fake_empty(&daemon_, reqs[3], 2);
+	reqs[0] = take_collect(0);
+	reqs[1] = last;
+	close_unanswered(client, reqs, 2);
+}
+
+Test(client_fetch, what_rides_on_a_collect_that_waits_is_repeated_at_the_end)
+{
+	static const char *const keys[] = {"a", "b"};
+	struct latentd_client *client = open_busy(keys, 2);
+	struct request *reqs[2], *repeated;
+	pthread_t thread;
+
+	reqs[0] = take_collect(0);
+	reqs[1] = take_collect(0);
+	fake_result(&daemon_, reqs[0], "a", 11, "A");
+	latentd_result_free(collect(client));
+	fake_empty(&daemon_, reqs[1], 1);
+	reqs[0] = take_collect(1);
+	cr_assert_eq(pthread_create(&thread, NULL, close_client, client), 0);
+	repeated = fake_take(&daemon_, MESSAGE_COLLECT);
+	cr_assert_eq(repeated->in.collect.wait_ms, 0);
+	cr_assert_eq(repeated->in.collect.acks_n, 1);
+	cr_assert_eq(repeated->in.collect.acks[0], 11);
+	fake_empty(&daemon_, repeated, 1);
+	pthread_join(thread, NULL);
+	fake_empty(&daemon_, reqs[0], 1);
+}
+
+Test(client_fetch, under_a_name_nothing_is_fetched_without_a_job)
+{
+	struct latentd_client *client = open_busy(NULL, 0);
+	struct request *req;
+
+	submit_accepted(client, "a");
+	fake_result(&daemon_, take_collect(0), "a", 11, "A");
+	latentd_result_free(collect(client));
+	req = fake_take(&daemon_, MESSAGE_COLLECT);
+	cr_assert_eq(req->in.collect.acks_n, 1);
+	cr_assert_eq(req->in.collect.wait_ms, 0);
+	fake_empty(&daemon_, req, 0);
+	assert_silent(client);
+	latentd_client_close(client);
+}
+
+Test(client_fetch,
+    the_descriptor_tells_of_what_was_ready_before_it_was_asked_for)
+{
+	struct latentd_client *client = open_anonymous();
+	struct latentd_result *result;
+	int fd;
+
+	submit_accepted(client, "a");
+	submit_accepted(client, "b");
+	cr_assert_eq(latentd_collect(client, 0, &result), LATENTD_ERR_TIMEOUT);
+	fake_result(&daemon_, take_collect(0), "a", 1, "A");
+	fake_result(&daemon_, take_collect(0), "b", 2, "B");
+	latentd_result_free(collect(client));
+	fd = latentd_client_fd(client);
+	cr_assert(is_readable(fd, PATIENCE_MS));
+	latentd_result_free(collect(client));
+	cr_assert_not(is_readable(fd, 0));
+	fake_empty(&daemon_, fake_take(&daemon_, MESSAGE_COLLECT), 0);
+	latentd_client_close(client);
+}
