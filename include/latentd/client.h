@@ -241,11 +241,12 @@ enum latentd_err latentd_job_id(
 /*
  * latentd_collect(client, timeout_ms, result):
  * Take the next finished job, waiting up to ${timeout_ms} (negative: for
- * ever) for one.  Results come in the order in which they finish.  On success
- * ${*result} is the caller's, to be freed with latentd_result_free(), which
- * also acknowledges it.  A failed, cancelled or expired job is a result too:
- * look at latentd_result_error().  DROPPED: it was done, but the daemon did not
- * keep it until now; COLLECTED: another client of the same name has got it.
+ * ever) for one.  Results come as jobs end; of those that end at about the same
+ * time any may be first.  On success ${*result} is the caller's, to be freed
+ * with latentd_result_free(), which also acknowledges it.  A failed, cancelled
+ * or expired job is a result too: look at latentd_result_error().  DROPPED: it
+ * was done, but the daemon did not keep it until now; COLLECTED: another client
+ * of the same name has got it.
  * A client with a chosen producer name also gets results of jobs submitted
  * earlier under that name; their ticket is 0.
  * Errors: TIMEOUT; NOT_FOUND when nothing is pending and the producer name is
