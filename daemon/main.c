@@ -346,11 +346,11 @@ main(int argc, char **argv)
 	if (getrandom(&seed, sizeof(seed), 0) == (ssize_t)sizeof(seed))
 		srandom(seed);
 	keep_memory();
-	nng_threads_start();
 	log_open(&(const struct log_options){
 	    .program = "latentd", .repeats_n = REPEATS_N});
 	apply_log(&arguments, config);
 	confine(config, arguments.config);
+	nng_threads_start();
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	code = run(&arguments, config);
 	curl_global_cleanup();

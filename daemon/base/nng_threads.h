@@ -5,8 +5,8 @@
 /*
  * nng_threads_start():
  * Start nng, with as few threads of its own as it can have.  To be called once,
- * before any other use of nng and while there is one thread.  nng tells of an
- * error when it is used.
+ * before any other use of nng, while there is one thread, and inside the sandbox:
+ * these threads read what strangers send.  nng tells of an error when it is used.
  */
 void nng_threads_start(void);
 
