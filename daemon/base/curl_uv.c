@@ -6,8 +6,9 @@
  * epoll_ctl; so the polls are changed once, before the loop waits, and a
  * connection that idles stays polled for reading as it will be again.  That is
  * done only for sockets of connections that have served a transfer: curl tells
- * when it closes one.  Those of its resolver and of connections that were never
- * made it closes (7.88) before it forgets them.
+ * when it closes one.  That of a connection that was never made it closes
+ * (7.88) before it forgets it, and it says nothing when the next attempt gets
+ * the same descriptor and waits for the same: on_open_socket() sees to that.
  *
  * Completed transfers are reported after each curl_multi_socket_action(), never
  * from inside a curl callback, because curl must not be re-entered from there.
@@ -18,6 +19,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <uthash.h>
@@ -226,6 +228,24 @@ on_curl_timer(CURLM *multi, long timeout_ms, void *arg)
 	return 0;
 }
 
+/* What libuv knows of the descriptor is of one that curl has closed. */
+static curl_socket_t
+on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *at)
+{
+	int fd = socket(at->family, at->socktype | SOCK_CLOEXEC, at->protocol);
+	struct watch *w;
+
+	(void)purpose;
+	if (fd < 0)
+		return CURL_SOCKET_BAD;
+	if ((w = find_watch(arg, fd)) != NULL) {
+		uv_poll_stop(&w->poll);
+		w->armed = 0;
+		change(w, w->wanted);
+	}
+	return fd;
+}
+
 static int
 on_close_socket(void *arg, curl_socket_t fd)
 {
@@ -308,6 +328,8 @@ curl_uv_start(struct curl_uv *cu, CURL *easy,
 		return -1;
 	*run = (struct running){on_done, arg};
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, run);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, cu);
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, cu);
 	if (curl_multi_add_handle(cu->multi, easy) != CURLM_OK) {

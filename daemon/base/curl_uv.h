@@ -23,7 +23,8 @@ void curl_uv_keep(struct curl_uv *cu, unsigned max_connections);
  * curl_uv_start(cu, easy, on_done, arg):
  * Run ${easy}.  ${on_done}(easy, code, arg) is called once, never from inside
  * this call; ${easy} has left the multi by then and is the caller's again.
- * Uses CURLOPT_PRIVATE and the callback that closes sockets.  Returns 0, or -1 when curl refused it (no call then).
+ * Uses CURLOPT_PRIVATE and the callbacks that open and close sockets.  Returns
+ * 0, or -1 when curl refused it (no call then).
  */
 int curl_uv_start(struct curl_uv *cu, CURL *easy,
     void (*on_done)(CURL *easy, CURLcode code, void *arg), void *arg);
