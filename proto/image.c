@@ -280,9 +280,11 @@ jpeg_frame(
 }
 
 /*
- * Whether an FF that is not stuffed begins in the next JPEG_STEP bytes; reads
- * one more.  Of fixed length, so that it is compiled into vectors: there is a
- * stuffed FF in every few hundred bytes, too many to stop at each.
+ * Whether a marker other than RSTn begins in the next JPEG_STEP bytes; reads one
+ * more.  Of fixed length, so that both loops are compiled into vectors: there
+ * is a stuffed FF in every few hundred bytes, too many to stop at each.  Who
+ * stops has found one, so that no picture can be made of which a step is looked
+ * at again for every FF in it.
  */
 static bool
 jpeg_has_marker(const uint8_t *at)
@@ -291,6 +293,13 @@ jpeg_has_marker(const uint8_t *at)
 
 	for (size_t i = 0; i < JPEG_STEP; i++)
 		found |= (uint8_t)((at[i] == 0xff) & (at[i + 1] != 0));
+	/* Most pictures have no RSTn. */
+	if (found == 0)
+		return false;
+	found = 0;
+	for (size_t i = 0; i < JPEG_STEP; i++)
+		found |= (uint8_t)((at[i] == 0xff) & (at[i + 1] != 0) &
+		    ((at[i + 1] & 0xf8) != JPEG_RST0));
 	return found != 0;
 }
 

@@ -297,6 +297,69 @@ Test(image, a_marker_is_seen_wherever_in_a_jpegs_scan_it_stands)
 	free(jpeg.at);
 }
 
+/* Byte by byte: where the scan's data end, at the first marker but RSTn. */
+static size_t
+scan_end(const uint8_t *at, size_t bytes)
+{
+	for (size_t i = 0; i + 1 < bytes; i++) {
+		if (at[i] != 0xff)
+			continue;
+		if (at[i + 1] != 0 && (at[i + 1] & 0xf8) != 0xd0)
+			return i;
+		i++;
+	}
+	return bytes;
+}
+
+/* Data of a scan with many an FF before, at and behind the ends of steps. */
+static void
+fill_scan(uint8_t *at, size_t bytes)
+{
+	static const uint8_t seconds[] = {0, 0, 0, 0xd0, 0xd3, 0xd7};
+	size_t rare = 1 + (size_t)rand() % 300;
+
+	for (size_t i = 0; i < bytes; i++) {
+		at[i] = 1;
+		if ((size_t)rand() % rare != 0 || i + 1 == bytes)
+			continue;
+		at[i++] = 0xff;
+		at[i] = seconds[(size_t)rand() % N(seconds)];
+	}
+	/* Not refused by itself, nor the only end that there is. */
+	if (bytes > 0 && rand() % 4 == 0)
+		at[(size_t)rand() % bytes] = (uint8_t)(0xfe + rand() % 2);
+}
+
+Test(image, a_jpegs_scan_ends_where_a_plain_walk_ends_it)
+{
+	struct file jpeg = fixture_jpeg(8, 8, false, false), f;
+	size_t fine = 0, refused = 0;
+	struct reason why;
+
+	srand(1);
+	for (int round = 0; round < 4000; round++) {
+		size_t n = (size_t)rand() % 1500, at = jpeg.bytes - 2, end;
+
+		f.bytes = jpeg.bytes + n;
+		f.at = malloc(f.bytes);
+		cr_assert_not_null(f.at);
+		memcpy(f.at, jpeg.at, at);
+		fill_scan(f.at + at, n);
+		memcpy(f.at + at + n, "\xff\xd9", 2);
+		end = at + scan_end(f.at + at, n + 2);
+		/* Fill bytes may stand before EOI. */
+		while (end + 2 < f.bytes && f.at[end + 1] == 0xff)
+			end++;
+		cr_assert_eq(parses(&f, &why), end == at + n, "round %d: %s",
+		    round, why.text);
+		fine += end == at + n;
+		refused += end != at + n;
+		free(f.at);
+	}
+	cr_assert(fine > 1000 && refused > 100, "%zu, %zu", fine, refused);
+	free(jpeg.at);
+}
+
 Test(image, sniff_goes_by_the_magic_alone)
 {
 	cr_assert_eq(image_sniff("\x89PNG\r\n\x1a\n", 8), IMAGE_PNG);
