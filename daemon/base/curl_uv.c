@@ -64,6 +64,8 @@ change(struct watch *w, int wanted)
 		return;
 	w->changed = true;
 	TAILQ_INSERT_TAIL(&w->cu->changed, w, link);
+	/* A poll that is not begun yet does not either. */
+	uv_ref((uv_handle_t *)&w->cu->before_wait);
 }
 
 static void
@@ -203,6 +205,7 @@ on_before_wait(uv_prepare_t *prepare)
 		else
 			uv_poll_start(&w->poll, w->wanted, on_poll);
 	}
+	uv_unref((uv_handle_t *)prepare);
 }
 
 static void
