@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/buffer.h"
+
 struct attempt *
 attempt_create(struct job *job, size_t part)
 {
@@ -21,8 +23,7 @@ attempt_destroy(struct attempt *a)
 {
 	if (a == NULL)
 		return;
-	if (a->reply != NULL)
-		nng_msg_free(a->reply);
+	buffer_destroy(a->reply);
 	free(a->file_bytes);
 	free(a);
 }

@@ -42,7 +42,7 @@ struct attempt {
 	void *stage; /* the stage's own struct for it */
 
 	/* From transfer. */
-	nng_msg *reply; /* front, then the body */
+	struct buffer *reply; /* the body; owned */
 	struct latentd_tensor tensor; /* ndim 0: a file */
 	uint64_t sent_bytes; /* of bodies, whatever became of them */
 	uint64_t received_bytes;

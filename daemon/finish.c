@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/msgbuf.h"
+#include "base/buffer.h"
 #include "base/png_write.h"
 #include "endpoint.h"
 
@@ -55,7 +55,7 @@ read_metadata(const struct job *job, struct png_text *texts)
 static bool
 on_png(const void *data, size_t bytes, void *arg)
 {
-	return msgbuf_append(arg, data, bytes);
+	return buffer_append(arg, data, bytes);
 }
 
 /* Replace raw pixels, [N,H,W,3], by N PNG files behind each other. */
@@ -65,50 +65,46 @@ write_pngs(struct attempt *a)
 	const struct job *job = a->job;
 	struct png_text texts[LATENTD_MAX_METADATA_N];
 	size_t texts_n = read_metadata(job, texts);
-	size_t front_bytes = job_front_bytes(job);
-	const uint8_t *pixels = (uint8_t *)nng_msg_body(a->reply) + front_bytes;
 	struct png_pixels image = {.height_px = (uint32_t)a->tensor.shape[1],
 	    .width_px = (uint32_t)a->tensor.shape[2],
 	    .channels_n = 3,
 	    .bits = 8};
 	size_t image_bytes;
 	size_t files_n = (size_t)a->tensor.shape[0], start;
-	nng_msg *files;
+	struct buffer *files;
 
 	image.stride_bytes = (size_t)image.width_px * 3;
 	image_bytes = image.stride_bytes * image.height_px;
 	a->file_bytes = calloc(files_n, sizeof(*a->file_bytes));
-	files = msgbuf_create(front_bytes, image_bytes * files_n / 2);
+	files = buffer_create(image_bytes * files_n / 2);
 	if (a->file_bytes == NULL || files == NULL)
 		goto free_files;
 	for (size_t i = 0; i < files_n; i++) {
-		start = nng_msg_len(files);
-		image.at = pixels + i * image_bytes;
+		start = files->bytes;
+		image.at = a->reply->at + i * image_bytes;
 		if (!png_write(&image, texts, texts_n, on_png, files))
 			goto free_files;
-		a->file_bytes[i] = nng_msg_len(files) - start;
+		a->file_bytes[i] = files->bytes - start;
 	}
 	a->files_n = files_n;
-	nng_msg_free(a->reply);
+	buffer_fit(files);
+	buffer_destroy(a->reply);
 	a->reply = files;
 	a->tensor.ndim = 0;
 	return LATENTD_OK;
 
 free_files:
-	if (files != NULL)
-		nng_msg_free(files);
+	buffer_destroy(files);
 	return LATENTD_ERR_MEMORY;
 }
 
 static void
 check(struct attempt *a)
 {
-	size_t front_bytes = job_front_bytes(a->job);
 	struct reason why = {.err = LATENTD_OK};
 
-	if (remote_check_body(&a->job->expect,
-		(uint8_t *)nng_msg_body(a->reply) + front_bytes,
-		nng_msg_len(a->reply) - front_bytes, &why) != LATENTD_OK) {
+	if (remote_check_body(&a->job->expect, a->reply->at, a->reply->bytes,
+		&why) != LATENTD_OK) {
 		fail(a, LATENTD_ERR_ENDPOINT, why.text);
 		return;
 	}
@@ -123,7 +119,7 @@ check(struct attempt *a)
 		fail(a, LATENTD_ERR_MEMORY, "no memory for the reply");
 		return;
 	}
-	a->file_bytes[0] = nng_msg_len(a->reply) - front_bytes;
+	a->file_bytes[0] = a->reply->bytes;
 	a->files_n = 1;
 }
 
@@ -139,12 +135,11 @@ on_work(uv_work_t *work)
 static bool
 is_quick(const struct attempt *a)
 {
-	const size_t bytes = nng_msg_len(a->reply) - job_front_bytes(a->job);
-
 	if (a->tensor.ndim > 0)
 		return a->job->output != LATENTD_OUT_PNG;
-	return bytes <= (a->job->expect.type == REMOTE_JPEG ? INLINE_JPEG_BYTES
-							    : INLINE_BYTES);
+	return a->reply->bytes <= (a->job->expect.type == REMOTE_JPEG
+					  ? INLINE_JPEG_BYTES
+					  : INLINE_BYTES);
 }
 
 static void

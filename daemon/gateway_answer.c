@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/buffer.h"
 #include "gateway_call.h"
 #include "tensor.h"
 
@@ -169,20 +170,19 @@ answer_bad(struct call *c, const struct reason *why)
 static void
 on_result_sent(void *arg)
 {
-	nng_msg_free(arg);
+	buffer_destroy(arg);
 }
 
 /* Answer with what the job brought; the reply takes the result over. */
 static void
 answer_good(struct call *c)
 {
-	const size_t front_bytes = job_front_bytes(c->job);
 	struct gateway *g = c->gateway;
 	struct job *job = c->job;
 	char shape[TENSOR_SHAPE_TEXT_BYTES];
 	struct headers h = {.n = 0};
 	size_t bytes = job->result_bytes;
-	nng_msg *result = NULL;
+	struct buffer *result = NULL;
 
 	if (c->json == NULL)
 		result = job_take_result(g->jobs, job);
@@ -205,8 +205,7 @@ answer_good(struct call *c)
 		http_reply(
 		    c->http, 200, h.at, h.n, c->json, bytes, free, c->json);
 	else
-		http_reply(c->http, 200, h.at, h.n,
-		    (uint8_t *)nng_msg_body(result) + front_bytes, bytes,
+		http_reply(c->http, 200, h.at, h.n, result->at, bytes,
 		    on_result_sent, result);
 }
 

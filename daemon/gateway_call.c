@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
+
 /* What remote_request_body() needs at the most, in bodies. */
 #define JSON_WEIGHT 4u
 /* Smaller ones are read and written sooner than a worker would wake up. */
@@ -46,9 +48,8 @@ rest(struct gateway *g)
 static void
 write_json(struct call *c)
 {
-	c->json = remote_base64_format(&c->job->tensor,
-	    (uint8_t *)nng_msg_body(c->job->result) + job_front_bytes(c->job),
-	    c->job->result_bytes, &c->json_bytes);
+	c->json = remote_base64_format(&c->job->tensor, c->job->result->at,
+	    c->job->result->bytes, &c->json_bytes);
 	if (c->json == NULL)
 		reason_set(&c->instead, LATENTD_ERR_MEMORY,
 		    "the daemon has no memory for this reply");

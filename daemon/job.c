@@ -11,7 +11,7 @@
 
 #include <uv.h>
 
-#include "base/msgbuf.h"
+#include "base/buffer.h"
 
 /* allowed[from] has bit ${to} set for every step a job may take. */
 static const unsigned allowed[JOB_STATE_COUNT] = {
@@ -179,8 +179,7 @@ job_create(struct jobs *jobs, struct producer *producer, struct text key,
 static void
 part_release(struct part *part)
 {
-	if (part->reply != NULL)
-		nng_msg_free(part->reply);
+	buffer_destroy(part->reply);
 	free(part->file_bytes);
 	*part = (struct part){.state = part->state};
 }
@@ -304,7 +303,7 @@ job_revive(struct jobs *jobs, struct job *j)
 static enum latentd_err
 gather_many(struct job *j)
 {
-	size_t front_bytes, bytes = 0, files_n = 0, at = 0;
+	size_t bytes = 0, files_n = 0, at = 0;
 
 	for (size_t i = 0; i < j->parts_n; i++)
 		files_n += j->parts[i].files_n;
@@ -312,10 +311,9 @@ gather_many(struct job *j)
 	if (j->file_bytes == NULL)
 		return LATENTD_ERR_MEMORY;
 	j->files_n = files_n;
-	front_bytes = job_front_bytes(j);
 	for (size_t i = 0; i < j->parts_n; i++)
-		bytes += nng_msg_len(j->parts[i].reply) - front_bytes;
-	if ((j->result = msgbuf_create(front_bytes, bytes)) == NULL)
+		bytes += j->parts[i].reply->bytes;
+	if ((j->result = buffer_create(bytes)) == NULL)
 		return LATENTD_ERR_MEMORY;
 	for (size_t i = 0; i < j->parts_n; i++) {
 		struct part *part = &j->parts[i];
@@ -323,9 +321,8 @@ gather_many(struct job *j)
 		memcpy(j->file_bytes + at, part->file_bytes,
 		    part->files_n * sizeof(*part->file_bytes));
 		at += part->files_n;
-		if (!msgbuf_append(j->result,
-			(uint8_t *)nng_msg_body(part->reply) + front_bytes,
-			nng_msg_len(part->reply) - front_bytes))
+		if (!buffer_append(
+			j->result, part->reply->at, part->reply->bytes))
 			return LATENTD_ERR_MEMORY;
 		part_release(part);
 	}
@@ -349,23 +346,12 @@ job_gather(struct jobs *jobs, struct job *j)
 		err = gather_many(j);
 	}
 	if (j->result != NULL) {
-		j->result_bytes = nng_msg_len(j->result) - job_front_bytes(j);
+		j->result_bytes = j->result->bytes;
 		jobs_hold_result(jobs, j->producer, 0, j->result_bytes);
 	}
 	if (err != LATENTD_OK)
 		job_drop_result(jobs, j);
 	return err;
-}
-
-size_t
-job_front_bytes(const struct job *j)
-{
-	size_t files_n = (size_t)j->geo.frames * j->geo.batch;
-
-	if (files_n > LATENTD_MAX_PARTS)
-		files_n = LATENTD_MAX_PARTS;
-	/* A result's fixed fields take under 700 bytes, a file's size 9. */
-	return 1024 + 9 * files_n;
 }
 
 const uint8_t *

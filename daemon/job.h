@@ -16,6 +16,7 @@
 #include "remote.h"
 
 struct attempt;
+struct buffer;
 struct call;
 struct load;
 struct endpoint;
@@ -32,7 +33,7 @@ struct part {
 	struct attempt *attempt; /* while RUNNING */
 	struct attempt *beside; /* a second one, while the first is late */
 	bool tried; /* an attempt was made for it */
-	nng_msg *reply; /* when DONE; front as in job.h below */
+	struct buffer *reply; /* when DONE; owned */
 	uint64_t *file_bytes; /* sizes of the files in it; owned */
 	size_t files_n;
 };
@@ -104,8 +105,7 @@ struct job {
 
 	/* What came of it; from the end on. */
 	struct reason reason; /* err OK when done */
-	nng_msg *result; /* the files or the tensor, behind a
-	                                 * front of job_front_bytes() */
+	struct buffer *result; /* the files or the tensor; owned */
 	uint64_t *file_bytes;
 	size_t files_n;
 	size_t result_bytes;
@@ -262,16 +262,14 @@ void job_revive(struct jobs *jobs, struct job *job);
 
 /* job_drop_result(jobs, job): free what came of it.
  * job_has_result(job), job_shed_result(jobs, job), job_reload_result(jobs, job,
- * msg): as for the latent; ${msg} begins with a front.
+ * result): as for the latent.
  * job_take_result(jobs, job): it is the caller's from now on. */
 void job_drop_result(struct jobs *jobs, struct job *job);
 bool job_has_result(const struct job *job);
 void job_shed_result(struct jobs *jobs, struct job *job);
-void job_reload_result(struct jobs *jobs, struct job *job, nng_msg *msg);
-nng_msg *job_take_result(struct jobs *jobs, struct job *job);
-
-/* Room before a result for preamble and RESULT header. */
-size_t job_front_bytes(const struct job *job);
+void job_reload_result(
+    struct jobs *jobs, struct job *job, struct buffer *result);
+struct buffer *job_take_result(struct jobs *jobs, struct job *job);
 
 /* The bytes of part ${i}'s request. */
 const uint8_t *job_part_data(const struct job *job, size_t i, size_t *bytes);

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/buffer.h"
 #include "store.h"
 
 /* A producer, and its user, has ${now} bytes here where it had ${before}. */
@@ -129,10 +130,10 @@ jobs_hold_result(
 	own_result(producer, before, now);
 }
 
-nng_msg *
+struct buffer *
 job_take_result(struct jobs *jobs, struct job *j)
 {
-	nng_msg *result = j->result;
+	struct buffer *result = j->result;
 
 	assert(result != NULL);
 	jobs->result_bytes -= j->result_bytes;
@@ -146,7 +147,7 @@ void
 job_drop_result(struct jobs *jobs, struct job *j)
 {
 	if (j->result != NULL) {
-		nng_msg_free(j->result);
+		buffer_destroy(j->result);
 		jobs->result_bytes -= j->result_bytes;
 	}
 	if (job_has_result(j))
@@ -171,16 +172,16 @@ job_shed_result(struct jobs *jobs, struct job *j)
 	assert(j->result_stored);
 	if (j->result == NULL)
 		return;
-	nng_msg_free(j->result);
+	buffer_destroy(j->result);
 	j->result = NULL;
 	jobs->result_bytes -= j->result_bytes;
 }
 
 void
-job_reload_result(struct jobs *jobs, struct job *j, nng_msg *msg)
+job_reload_result(struct jobs *jobs, struct job *j, struct buffer *result)
 {
 	assert(j->result == NULL && j->result_stored &&
-	    nng_msg_len(msg) == j->result_bytes + job_front_bytes(j));
-	j->result = msg;
+	    result->bytes == j->result_bytes);
+	j->result = result;
 	jobs->result_bytes += j->result_bytes;
 }

@@ -13,8 +13,8 @@
 #include <nng/protocol/pubsub0/pub.h>
 #include <nng/transport/ipc/ipc.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
-#include "base/msgbuf.h"
 #include "reply.h"
 
 /* How long a COLLECT that would not wait waits for a result to be read back. */
@@ -94,7 +94,6 @@ result_message(
 	    .attempts = job->attempts_n,
 	    .kicks = job->kicks_n,
 	    .unknown_acks = unknown_acks};
-	const uint8_t *body = NULL;
 
 	if (job->started_ns != 0)
 		m.queued_ms = (job->started_ns - job->submitted_ns) / MS_NS;
@@ -114,8 +113,8 @@ result_message(
 	m.width_px = job->geo.width_px;
 	m.height_px = job->geo.height_px;
 	m.frames = job->geo.frames;
-	body = (uint8_t *)nng_msg_body(job->result) + job_front_bytes(job);
-	return reply_create(MESSAGE_RESULT, &m, body, job->result_bytes);
+	return reply_create(
+	    MESSAGE_RESULT, &m, job->result->at, job->result->bytes);
 }
 
 static void
@@ -332,8 +331,7 @@ publish_event(struct publish *p, const struct job *job)
 	    job->tensor.ndim == 0) {
 		m.output = job->output;
 		m.part_bytes = job->file_bytes[0];
-		body =
-		    (uint8_t *)nng_msg_body(job->result) + job_front_bytes(job);
+		body = job->result->at;
 	}
 	msg = reply_create(MESSAGE_EVENT, &m, body, (size_t)m.part_bytes);
 	/* PUB never blocks: what a subscriber cannot take is dropped. */

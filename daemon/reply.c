@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/msgbuf.h"
-
 nng_msg *
 reply_create(
     enum message_type type, const void *in, const void *body, size_t body_bytes)
@@ -16,17 +14,21 @@ reply_create(
 	    .text = "the daemon has no memory to send this"};
 	size_t front_bytes;
 	nng_msg *msg;
+	uint8_t *at;
 
 	/* Loop thread only, so one buffer serves all. */
 	front_bytes =
 	    message_encode(type, in, body_bytes, front, sizeof(front));
 	assert(front_bytes > 0);
-	msg = msgbuf_create(0, front_bytes + body_bytes);
-	if (msg == NULL && body_bytes > 0)
-		return reply_rejected(&no_memory);
-	if (msg == NULL || nng_msg_append(msg, front, front_bytes) != 0 ||
-	    (body_bytes > 0 && nng_msg_append(msg, body, body_bytes) != 0))
+	if (nng_msg_alloc(&msg, front_bytes + body_bytes) != 0) {
+		if (body_bytes > 0)
+			return reply_rejected(&no_memory);
 		abort();
+	}
+	at = nng_msg_body(msg);
+	memcpy(at, front, front_bytes);
+	if (body_bytes > 0)
+		memcpy(at + front_bytes, body, body_bytes);
 	return msg;
 }
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/log.h"
 #include "spool_private.h"
 
@@ -302,9 +303,8 @@ spool_end(struct spool *s, struct job *job)
 	op->job = job;
 	spool_state_record(job, &op->state);
 	if (job->result != NULL) {
-		op->slice = (struct store_slice){
-		    (uint8_t *)nng_msg_body(job->result) + job_front_bytes(job),
-		    job->result_bytes};
+		op->slice =
+		    (struct store_slice){job->result->at, job->result->bytes};
 		op->bytes = op->slice.bytes;
 	}
 	submit_op(s, op);

@@ -8,8 +8,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/buffer.h"
 #include "base/log.h"
-#include "base/msgbuf.h"
 #include "spool_private.h"
 
 struct load {
@@ -19,12 +19,25 @@ struct load {
 	struct waiting_attempts attempts; /* of a latent */
 	bool of_result;
 	uint64_t id;
-	nng_msg *msg;
-	size_t front_bytes;
+	nng_msg *msg; /* the latent, as one that is submitted */
+	struct buffer *result;
 	size_t bytes;
 	uint32_t crc;
 	struct reason why;
 };
+
+/* Where to read to; NULL when memory is out. */
+static uint8_t *
+room(struct load *l)
+{
+	if (l->of_result) {
+		l->result = buffer_create(l->bytes);
+		return l->result != NULL ? buffer_extend(l->result, l->bytes)
+					 : NULL;
+	}
+	return nng_msg_alloc(&l->msg, l->bytes) == 0 ? nng_msg_body(l->msg)
+						     : NULL;
+}
 
 static void
 on_work(uv_work_t *work)
@@ -34,16 +47,12 @@ on_work(uv_work_t *work)
 	uint8_t *at;
 
 	l->why.err = LATENTD_OK;
-	l->msg = msgbuf_create(l->front_bytes, l->bytes);
-	/* The room is there, so it only becomes part of the message. */
-	if (l->msg == NULL ||
-	    nng_msg_realloc(l->msg, l->front_bytes + l->bytes) != 0) {
+	if ((at = room(l)) == NULL) {
 		reason_set(&l->why, LATENTD_ERR_MEMORY,
 		    "no memory to read job %llu back from the spool",
 		    (unsigned long long)l->id);
 		return;
 	}
-	at = (uint8_t *)nng_msg_body(l->msg) + l->front_bytes;
 	uv_rwlock_rdlock(&s->store_lock);
 	if (l->of_result)
 		store_read_result(
@@ -94,8 +103,8 @@ end_result(struct spool *s, struct load *l)
 	if (!job->result_stored)
 		return;
 	if (l->why.err == LATENTD_OK) {
-		job_reload_result(s->jobs, job, l->msg);
-		l->msg = NULL;
+		job_reload_result(s->jobs, job, l->result);
+		l->result = NULL;
 	}
 	s->options.on_result(
 	    job, l->why.err == LATENTD_OK ? NULL : &l->why, s->options.arg);
@@ -116,6 +125,7 @@ on_after_work(uv_work_t *work, int status)
 		end_body(s, l);
 	if (l->msg != NULL)
 		nng_msg_free(l->msg);
+	buffer_destroy(l->result);
 	free(l);
 	s->loads_n--;
 	spool_rest(s);
@@ -135,7 +145,6 @@ start(struct spool *s, struct job *job, bool of_result)
 	l->id = job->id;
 	l->of_result = of_result;
 	TAILQ_INIT(&l->attempts);
-	l->front_bytes = of_result ? job_front_bytes(job) : 0;
 	l->bytes = of_result ? job->result_bytes
 			     : job->payload_bytes + job->metadata_bytes;
 	l->crc = of_result ? job->result_crc : job->body_crc;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One libcurl easy handle per attempt.  The body is posted from the producer's
- * message and the reply written into the message that goes out, so a payload
- * is never copied between nng and curl.
+ * message, and the reply is written into the buffer that stays the job's result.
  */
 #include "transfer_private.h"
 
@@ -13,8 +12,8 @@
 #include <strings.h>
 #include <sys/random.h>
 
+#include "base/buffer.h"
 #include "base/curl_uv.h"
-#include "base/msgbuf.h"
 #include "latentd/version.h"
 
 #define ERROR_BODY_BYTES 8192u
@@ -87,8 +86,7 @@ transfer_free(struct transfer *t)
 	} else {
 		curl_easy_cleanup(t->easy);
 	}
-	if (t->reply != NULL)
-		nng_msg_free(t->reply);
+	buffer_destroy(t->reply);
 	free(t);
 }
 
@@ -151,7 +149,7 @@ on_header(char *line, size_t size, size_t n, void *arg)
 	return bytes;
 }
 
-/* The reply's message, made when its first byte and so its length is known. */
+/* The reply's buffer, made when its first byte and so its length is known. */
 static bool
 open_reply(struct transfer *t, uint64_t max_bytes)
 {
@@ -162,7 +160,7 @@ open_reply(struct transfer *t, uint64_t max_bytes)
 	if (length >= 0)
 		room_bytes = (uint64_t)length < max_bytes ? (size_t)length
 							  : (size_t)max_bytes;
-	t->reply = msgbuf_create(t->front_bytes, room_bytes);
+	t->reply = buffer_create(room_bytes);
 	return t->reply != NULL;
 }
 
@@ -181,15 +179,15 @@ on_body(char *data, size_t size, size_t n, void *arg)
 		t->no_memory = true;
 		return 0;
 	}
-	have_bytes = nng_msg_len(t->reply) - t->front_bytes;
+	have_bytes = t->reply->bytes;
 	if (bytes > max_bytes - have_bytes) {
 		t->too_large = true;
 		/* Of an error page the beginning is enough. */
 		if (status != 200)
-			msgbuf_append(t->reply, data, max_bytes - have_bytes);
+			buffer_append(t->reply, data, max_bytes - have_bytes);
 		return 0;
 	}
-	if (!msgbuf_append(t->reply, data, bytes)) {
+	if (!buffer_append(t->reply, data, bytes)) {
 		t->no_memory = true;
 		return 0;
 	}
@@ -355,7 +353,6 @@ transfer_start(struct transfers *ts, struct attempt *attempt)
 		goto no_memory;
 	t->ts = ts;
 	t->attempt = attempt;
-	t->front_bytes = job_front_bytes(attempt->job);
 	t->easy = ts->idle_n > 0 ? ts->idle[--ts->idle_n] : curl_easy_init();
 	if (t->easy == NULL || !set_headers(t) || !set_url(t))
 		goto free_transfer;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "tensor.h"
 #include "transfer_private.h"
 
@@ -64,10 +65,8 @@ judge_status(struct transfer *t, struct verdict *v)
 	enum latentd_err err = LATENTD_ERR_REFUSED;
 	curl_off_t after_s = 0;
 
-	if (t->reply != NULL && nng_msg_len(t->reply) > t->front_bytes)
-		remote_error_text(
-		    (uint8_t *)nng_msg_body(t->reply) + t->front_bytes,
-		    nng_msg_len(t->reply) - t->front_bytes, &said);
+	if (t->reply != NULL && t->reply->bytes > 0)
+		remote_error_text(t->reply->at, t->reply->bytes, &said);
 	hide_token(t, said.text);
 	v->fate = fate_of_status(v->http_status, is_out_of_memory(said.text));
 	if (v->fate != FATE_JOB)
@@ -126,7 +125,7 @@ transfer_judge(struct transfer *t, CURLcode code, struct verdict *v)
 
 	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &v->http_status);
 	if (t->reply != NULL)
-		bytes = nng_msg_len(t->reply) - t->front_bytes;
+		bytes = t->reply->bytes;
 	if (v->http_status == 200 && t->too_large) {
 		v->fate = FATE_AGAIN;
 		reason_set(&v->reason, LATENTD_ERR_ENDPOINT,
@@ -165,6 +164,7 @@ transfer_judge(struct transfer *t, CURLcode code, struct verdict *v)
 		return;
 	}
 	v->reason = (struct reason){.err = LATENTD_OK};
+	buffer_fit(t->reply);
 	a->reply = t->reply;
 	t->reply = NULL;
 }

@@ -37,8 +37,7 @@ struct transfer {
 	uint64_t byte_ns; /* when that last grew */
 	CURL *easy;
 	struct curl_slist *headers;
-	nng_msg *reply;
-	size_t front_bytes;
+	struct buffer *reply; /* NULL: nothing came so far */
 	bool too_large; /* more came than can be right */
 	bool no_memory;
 	char content_type[HEADER_VALUE_BYTES];

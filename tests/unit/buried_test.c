@@ -229,8 +229,7 @@ Test(buried, a_revived_job_is_as_new_but_for_the_parts_that_are_done)
 	open_fixture(&x, LONG_MS, LONG_MS);
 	job = new_job(&x, x.p, 3);
 	job->parts[1].state = PART_DONE;
-	job->parts[1].reply =
-	    fixture_reply(job, 1, 'x', &job->parts[1].file_bytes);
+	job->parts[1].reply = fixture_reply(1, 'x', &job->parts[1].file_bytes);
 	job->parts[1].files_n = 1;
 	/* As after replies could not be put together. */
 	job->parts[2].state = PART_DONE;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/msgbuf.h"
+#include "base/buffer.h"
 #include "virtual_time.h"
 
 static bool
@@ -253,10 +253,10 @@ fixture_finished(struct fixture_dispatch *x, size_t i, uint8_t byte)
 	struct attempt *a = take(x->finishes, &x->finishes_n, i);
 	uint8_t file[3] = {byte, byte, byte};
 
-	a->reply = msgbuf_create(job_front_bytes(a->job), 3);
+	a->reply = buffer_create(3);
 	a->file_bytes = malloc(sizeof(*a->file_bytes));
 	cr_assert(a->reply != NULL && a->file_bytes != NULL);
-	cr_assert(msgbuf_append(a->reply, file, 3));
+	cr_assert(buffer_append(a->reply, file, 3));
 	a->file_bytes[0] = 3;
 	a->files_n = 1;
 	x->verdicts_n++;

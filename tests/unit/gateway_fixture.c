@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/msgbuf.h"
+#include "base/buffer.h"
 #include "lane.h"
 #include "tensor.h"
 
@@ -150,11 +150,11 @@ fixture_done(struct fixture_gateway *x, size_t i,
 	job->attempts_n = 4;
 	job->tensor = *tensor;
 	part->state = PART_DONE;
-	part->reply = msgbuf_create(job_front_bytes(job), (size_t)bytes);
+	part->reply = buffer_create((size_t)bytes);
 	part->file_bytes = calloc(1, sizeof(*part->file_bytes));
 	cr_assert(part->reply != NULL && part->file_bytes != NULL);
 	for (uint64_t n = 0; n < bytes; n++)
-		msgbuf_append(part->reply, &byte, 1);
+		buffer_append(part->reply, &byte, 1);
 	part->files_n = 1;
 	job->done_n = 1;
 	cr_assert_eq(job_gather(&x->f.jobs, job), LATENTD_OK);

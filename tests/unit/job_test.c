@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "base/buffer.h"
 #include "jobs_fixture.h"
 
 #define TEXT(s) ((struct text){s, sizeof(s) - 1})
@@ -210,7 +211,7 @@ finish_parts(struct job *job, size_t files_n)
 		struct part *part = &job->parts[i];
 
 		part->reply = fixture_reply(
-		    job, files_n, (uint8_t)('a' + i), &part->file_bytes);
+		    files_n, (uint8_t)('a' + i), &part->file_bytes);
 		part->files_n = files_n;
 		part->state = PART_DONE;
 		job->done_n++;
@@ -221,7 +222,7 @@ Test(job, the_result_of_one_part_is_its_reply_itself)
 {
 	struct fixture_jobs f;
 	struct job *job;
-	nng_msg *reply;
+	struct buffer *reply;
 
 	fixture_jobs_open(&f);
 	job = fixture_job(&f, fixture_producer(&f, "p"), "k", 1, 10);
@@ -254,64 +255,10 @@ Test(job, the_results_of_many_parts_stand_behind_each_other_in_order)
 	cr_assert_eq(job->files_n, 6);
 	cr_assert_arr_eq(job->file_bytes, sizes, sizeof(sizes));
 	cr_assert_eq(job->result_bytes, 9);
-	cr_assert_eq(
-	    nng_msg_len(job->result), job_front_bytes(job) + job->result_bytes);
-	cr_assert_arr_eq(
-	    (char *)nng_msg_body(job->result) + job_front_bytes(job),
-	    "aaabbbccc", 9);
+	cr_assert_eq(job->result->bytes, job->result_bytes);
+	cr_assert_arr_eq(job->result->at, "aaabbbccc", 9);
 	job_destroy(&f.jobs, job);
 	fixture_jobs_close(&f);
-}
-
-/* The longest RESULT header of a job with ${files_n} files. */
-static size_t
-longest_header(size_t files_n)
-{
-	static uint8_t buf[MESSAGE_FRONT_BYTES];
-	static uint64_t file_bytes[LATENTD_MAX_PARTS];
-	static char text[LATENTD_MAX_TEXT_BYTES];
-	const struct message_result m = {.instance = UINT64_MAX,
-	    .tag = UINT64_MAX,
-	    .id = UINT64_MAX,
-	    .key = {memset(text, 'x', sizeof(text)), 64},
-	    .state = JOB_CANCELLED,
-	    .code = LATENTD_ERR_UNREACHABLE,
-	    .output = LATENTD_OUT_PIXELS,
-	    .part_bytes = file_bytes,
-	    .part_bytes_n = files_n,
-	    .width_px = 16384,
-	    .height_px = 16384,
-	    .frames = 4096,
-	    .endpoint = {text, 64},
-	    .attempts = UINT32_MAX,
-	    .queued_ms = UINT64_MAX,
-	    .decode_ms = UINT64_MAX,
-	    .finish_ms = UINT64_MAX,
-	    .unknown_acks = LATENTD_MAX_ACKS};
-
-	for (size_t i = 0; i < files_n; i++)
-		file_bytes[i] = LATENTD_MAX_BODY_BYTES;
-	return message_encode(
-	    MESSAGE_RESULT, &m, LATENTD_MAX_BODY_BYTES, buf, sizeof(buf));
-}
-
-Test(job, the_front_has_room_for_the_longest_header)
-{
-	static const uint32_t sizes[][2] = {
-	    {1, 1}, {64, 1}, {1, 2045}, {62, 33}, {64, 9}, {2, 4093}};
-
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		size_t files_n = sizes[i][0] * sizes[i][1];
-		struct job job = {
-		    .geo = {.batch = sizes[i][0], .frames = sizes[i][1]}};
-
-		if (files_n > LATENTD_MAX_PARTS)
-			files_n = sizes[i][0];
-		cr_assert(longest_header(files_n) > 0);
-		cr_assert(longest_header(files_n) <= job_front_bytes(&job),
-		    "%zu files: %zu > %zu", files_n, longest_header(files_n),
-		    job_front_bytes(&job));
-	}
 }
 
 /* ---- random sequences ---- */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/msgbuf.h"
+#include "base/buffer.h"
 
 static void
 on_move(const struct job *job, enum job_state from, void *arg)
@@ -68,25 +68,24 @@ fixture_job(struct fixture_jobs *f, struct producer *producer, const char *key,
 	job->cost_px = 1;
 	if (message_bytes == 0)
 		return job;
-	cr_assert_not_null(msg = msgbuf_create(message_bytes, 0));
+	cr_assert_eq(nng_msg_alloc(&msg, message_bytes), 0);
 	job->payload = nng_msg_body(msg);
 	job->payload_bytes = message_bytes;
 	job_hold(&f->jobs, job, msg);
 	return job;
 }
 
-nng_msg *
-fixture_reply(
-    const struct job *job, size_t files_n, uint8_t byte, uint64_t **file_bytes)
+struct buffer *
+fixture_reply(size_t files_n, uint8_t byte, uint64_t **file_bytes)
 {
-	nng_msg *msg = msgbuf_create(job_front_bytes(job), 16);
+	struct buffer *reply = buffer_create(16);
 
 	*file_bytes = calloc(files_n, sizeof(**file_bytes));
-	cr_assert(msg != NULL && *file_bytes != NULL);
+	cr_assert(reply != NULL && *file_bytes != NULL);
 	for (size_t i = 0; i < files_n; i++) {
 		(*file_bytes)[i] = i + 1;
 		for (size_t k = 0; k <= i; k++)
-			cr_assert(msgbuf_append(msg, &byte, 1));
+			cr_assert(buffer_append(reply, &byte, 1));
 	}
-	return msg;
+	return reply;
 }

@@ -25,9 +25,9 @@ struct producer *fixture_producer(struct fixture_jobs *f, const char *name);
 struct job *fixture_job(struct fixture_jobs *f, struct producer *producer,
     const char *key, size_t parts_n, size_t message_bytes);
 
-/* fixture_reply(job, files_n, byte): a part's reply of ${files_n} files of 1, 2,
+/* fixture_reply(files_n, byte, file_bytes): a part's reply of ${files_n} files of 1, 2,
  * ... bytes, all ${byte}, with their sizes in ${*file_bytes}. */
-nng_msg *fixture_reply(
-    const struct job *job, size_t files_n, uint8_t byte, uint64_t **file_bytes);
+struct buffer *fixture_reply(
+    size_t files_n, uint8_t byte, uint64_t **file_bytes);
 
 #endif

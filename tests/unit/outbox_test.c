@@ -111,8 +111,7 @@ put(struct fixture *x, struct producer *p)
 	job = fixture_job(&x->f, p, key, 1, 10);
 	job_move(&x->f.jobs, job, JOB_QUEUED);
 	job_move(&x->f.jobs, job, JOB_ACTIVE);
-	job->parts[0].reply =
-	    fixture_reply(job, 2, 'x', &job->parts[0].file_bytes);
+	job->parts[0].reply = fixture_reply(2, 'x', &job->parts[0].file_bytes);
 	job->parts[0].files_n = 2;
 	job->done_n = 1;
 	cr_assert_eq(job_gather(&x->f.jobs, job), LATENTD_OK);

@@ -94,7 +94,7 @@ ended(struct producer *p, enum job_state state)
 	if (state == JOB_DONE) {
 		job->output = LATENTD_OUT_PNG;
 		job->parts[0].reply =
-		    fixture_reply(job, 2, 'x', &job->parts[0].file_bytes);
+		    fixture_reply(2, 'x', &job->parts[0].file_bytes);
 		job->parts[0].files_n = 2;
 		job->done_n = 1;
 		cr_assert_eq(job_gather(&x.f.jobs, job), LATENTD_OK);

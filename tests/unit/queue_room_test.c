@@ -114,8 +114,7 @@ static void
 finish(struct fixture *x, struct job *job)
 {
 	cr_assert_not_null(job);
-	job->parts[0].reply =
-	    fixture_reply(job, 2, 'x', &job->parts[0].file_bytes);
+	job->parts[0].reply = fixture_reply(2, 'x', &job->parts[0].file_bytes);
 	job->parts[0].files_n = 2;
 	job->done_n = 1;
 	cr_assert_eq(job_gather(&x->f.jobs, job), LATENTD_OK);

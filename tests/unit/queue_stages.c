@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/msgbuf.h"
+#include "base/buffer.h"
 #include "virtual_time.h"
 
 static struct text
@@ -383,10 +383,10 @@ stages_done(struct stages *s, uint64_t id, size_t result_bytes)
 	struct part *part = &job->parts[0];
 	uint8_t *bytes = calloc(1, result_bytes);
 
-	part->reply = msgbuf_create(job_front_bytes(job), result_bytes);
+	part->reply = buffer_create(result_bytes);
 	part->file_bytes = calloc(1, sizeof(*part->file_bytes));
 	cr_assert(part->reply != NULL && part->file_bytes != NULL);
-	cr_assert(msgbuf_append(part->reply, bytes, result_bytes));
+	cr_assert(buffer_append(part->reply, bytes, result_bytes));
 	free(bytes);
 	part->file_bytes[0] = result_bytes;
 	part->files_n = 1;

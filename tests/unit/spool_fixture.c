@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/msgbuf.h"
+#include "base/buffer.h"
 #include "faulty_disk.h"
 
 struct fixture_spool fixture_spool;
@@ -153,11 +153,12 @@ fixture_spool_put_bytes(
 	    .tensor = tensor,
 	    .output = LATENTD_OUT_PIXELS,
 	    .deadline_ms = 600000};
-	nng_msg *msg = msgbuf_create(bytes, 0);
 	struct reason why = {.err = LATENTD_OK};
 	struct intake intake;
 	struct job *job;
+	nng_msg *msg;
 
+	cr_assert_eq(nng_msg_alloc(&msg, bytes), 0);
 	store_fill((uint64_t)key[0], nng_msg_body(msg), bytes);
 	cr_assert_eq(intake_read(&s, nng_msg_body(msg), bytes, &intake, &why),
 	    LATENTD_OK, "%s", why.text);
@@ -192,10 +193,9 @@ fixture_spool_put_now(const char *key)
 void
 fixture_spool_end_now(struct job *job, size_t n)
 {
-	nng_msg *result = msgbuf_create(job_front_bytes(job) + n, 0);
+	struct buffer *result = buffer_create(n);
 
-	store_fill(
-	    job->id, (uint8_t *)nng_msg_body(result) + job_front_bytes(job), n);
+	store_fill(job->id, buffer_extend(result, n), n);
 	job_move(&fixture_spool.f.jobs, job, JOB_ACTIVE);
 	job->parts[0].reply = result;
 	job->parts[0].file_bytes = calloc(1, sizeof(uint64_t));

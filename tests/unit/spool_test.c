@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/buffer.h"
 #include "faulty_disk.h"
 #include "spool_fixture.h"
 
@@ -92,9 +93,7 @@ Test(spool, a_result_comes_back_until_it_is_forgotten)
 	FIXTURE_RUN_UNTIL(&fixture_spool.f.loop, fixture_spool.results_n == 1);
 	cr_assert_eq(fixture_spool.result_err, LATENTD_OK);
 	store_fill(job->id, want, sizeof(want));
-	cr_assert_arr_eq(
-	    (uint8_t *)nng_msg_body(job->result) + job_front_bytes(job), want,
-	    sizeof(want));
+	cr_assert_arr_eq(job->result->at, want, sizeof(want));
 	fixture_spool_forget(job, true);
 	fixture_spool_stop();
 	fixture_spool.known_id = 0;
