@@ -5,8 +5,8 @@
  * locale, which latentd's programs never leave.
  */
 #include <assert.h>
+#include <float.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +31,9 @@ static const struct {
     {"video/mp4", REMOTE_TEXT},
     {"*/*", REMOTE_ANY},
 };
+
+/* Of a double with seventeen digits, in either form. */
+#define FLOAT_BYTES 40
 
 #define TYPES_N (sizeof(types) / sizeof(types[0]))
 
@@ -73,50 +76,75 @@ struct query {
 	size_t used;
 };
 
-static void query_add(struct query *q, const char *key, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+static void
+query_put(struct query *q, const char *text)
+{
+	size_t bytes = strlen(text);
+
+	assert(bytes < REMOTE_QUERY_BYTES - q->used);
+	memcpy(q->text + q->used, text, bytes + 1);
+	q->used += bytes;
+}
 
 static void
-query_add(struct query *q, const char *key, const char *fmt, ...)
+query_add(struct query *q, const char *key, const char *value)
 {
-	size_t room = REMOTE_QUERY_BYTES - q->used;
-	va_list args;
-	int n;
+	query_put(q, q->used > 0 ? "&" : "?");
+	query_put(q, key);
+	query_put(q, "=");
+	query_put(q, value);
+}
 
-	n = snprintf(
-	    q->text + q->used, room, "%s%s=", q->used > 0 ? "&" : "?", key);
-	assert(n > 0 && (size_t)n < room);
-	q->used += (size_t)n;
-	room -= (size_t)n;
-	va_start(args, fmt);
-	n = vsnprintf(q->text + q->used, room, fmt, args);
-	va_end(args);
-	assert(n >= 0 && (size_t)n < room);
-	q->used += (size_t)n;
+static void
+query_add_number(struct query *q, const char *key, uint64_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, value);
+	query_add(q, key, text);
 }
 
 /*
- * Python's repr(): the fewest digits that read back as the same double, plain
- * from 1e-4 up to 1e16 and always with a point there, else with an exponent.
+ * The fewest digits that read back as ${value}, and its decimal exponent.
+ * Fifteen show every decimal that has no more of them, with noughts behind it,
+ * so fewer need not be tried; but a subnormal number has less than that to say.
  */
-static void
-query_add_float(struct query *q, const char *key, double value)
+static int
+shortest_digits(double value, int *exponent)
 {
-	char text[40];
-	int digits, exponent;
+	int digits = value < DBL_MIN && value > -DBL_MIN ? 1 : DBL_DIG;
+	char text[FLOAT_BYTES];
+	const char *end;
 
-	for (digits = 1; digits < 17; digits++) {
+	for (; digits < DBL_DECIMAL_DIG; digits++) {
 		snprintf(text, sizeof(text), "%.*e", digits - 1, value);
 		if (strtod(text, NULL) == value)
 			break;
 	}
-	snprintf(text, sizeof(text), "%.*e", digits - 1, value);
-	exponent = atoi(strchr(text, 'e') + 1);
+	if (digits == DBL_DECIMAL_DIG)
+		snprintf(text, sizeof(text), "%.*e", digits - 1, value);
+	end = strchr(text, 'e');
+	*exponent = atoi(end + 1);
+	if (digits == DBL_DIG)
+		while (digits > 1 && *--end == '0')
+			digits--;
+	return digits;
+}
+
+/* Python's repr(): as few digits as will do, plain from 1e-4 up to 1e16 and
+ * always with a point there, else with an exponent. */
+static void
+query_add_float(struct query *q, const char *key, double value)
+{
+	char text[FLOAT_BYTES];
+	int exponent, digits = shortest_digits(value, &exponent);
+
 	if (exponent < -4 || exponent >= 16)
-		query_add(q, key, "%s", text);
+		snprintf(text, sizeof(text), "%.*e", digits - 1, value);
 	else
-		query_add(q, key, "%.*f",
+		snprintf(text, sizeof(text), "%.*f",
 		    digits - 1 > exponent ? digits - 1 - exponent : 1, value);
+	query_add(q, key, text);
 }
 
 static void
@@ -125,9 +153,9 @@ query_add_tensor(struct query *q, const struct latentd_tensor *t)
 	uint32_t i;
 
 	for (i = 0; i < t->ndim && i < LATENTD_MAX_NDIM; i++)
-		query_add(q, "shape", "%" PRIu64, t->shape[i]);
+		query_add_number(q, "shape", t->shape[i]);
 	if (t->ndim > 0)
-		query_add(q, "dtype", "%s", dtype_name(t->dtype));
+		query_add(q, "dtype", dtype_name(t->dtype));
 }
 
 static void
@@ -155,15 +183,15 @@ remote_query_format(
 		query_add_tensor(&q, &req->tensor);
 		return query;
 	}
-	query_add(&q, "image_format", "%s", req->png ? "png" : "jpg");
-	query_add(&q, "output_type", "%s", outputs[req->output]);
-	query_add(&q, "partial_postprocess", "%s",
+	query_add(&q, "image_format", req->png ? "png" : "jpg");
+	query_add(&q, "output_type", outputs[req->output]);
+	query_add(&q, "partial_postprocess",
 	    req->partial_postprocess ? "True" : "False");
 	query_add_tensor(&q, &req->tensor);
 	query_add_scaling(&q, req);
 	if (req->height_px != 0 && req->width_px != 0) {
-		query_add(&q, "height", "%" PRIu32, req->height_px);
-		query_add(&q, "width", "%" PRIu32, req->width_px);
+		query_add_number(&q, "height", req->height_px);
+		query_add_number(&q, "width", req->width_px);
 	}
 	return query;
 }

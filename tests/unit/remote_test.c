@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Golden vectors; names and queries. */
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <criterion/criterion.h>
 
+#include "fuzz.h"
 #include "remote_fixture.h"
 #include "tensor.h"
 
@@ -200,4 +203,102 @@ Test(remote, the_longest_query_fits)
 	cr_assert_not_null(strstr(
 	    query, "scaling_factor=-1.2345678901234568e-300&shift_factor="));
 	cr_assert(strlen(query) < REMOTE_QUERY_BYTES / 2);
+}
+
+/* ---- floats ---- */
+
+/* The scaling factor ${value} as a query has it. */
+static const char *
+written(double value)
+{
+	static char query[REMOTE_QUERY_BYTES];
+	struct remote_request req;
+
+	remote_request_init(&req, LATENTD_ENCODE, model_find("sdxl", 4));
+	req.scaling = REMOTE_SCALING_FACTORS;
+	req.scaling_factor = value;
+	return strchr(remote_query_format(&req, query), '=') + 1;
+}
+
+/* How many digits ${text} has, but for noughts before and after them. */
+static int
+digits_of(const char *text)
+{
+	int digits = 0, noughts = 0;
+
+	for (; *text != '\0' && *text != 'e'; text++) {
+		if (*text < '0' || *text > '9' || (*text == '0' && digits == 0))
+			continue;
+		noughts = *text == '0' ? noughts + 1 : 0;
+		digits++;
+	}
+	return digits - noughts;
+}
+
+static int
+fewest_digits(double value)
+{
+	char text[40];
+	int digits = 1;
+
+	for (; digits < 17; digits++) {
+		snprintf(text, sizeof(text), "%.*e", digits - 1, value);
+		if (memcmp(&(double){strtod(text, NULL)}, &value,
+			sizeof(value)) == 0)
+			break;
+	}
+	return digits;
+}
+
+static void
+check_shortest(double value)
+{
+	const char *text = written(value);
+	double back = strtod(text, NULL);
+
+	cr_assert_eq(
+	    memcmp(&back, &value, sizeof(value)), 0, "%s: %a", text, value);
+	cr_assert_eq(
+	    digits_of(text), fewest_digits(value), "%s: %a", text, value);
+}
+
+Test(remote, any_float_is_written_with_the_fewest_digits_that_read_back)
+{
+	struct fuzz f = {.state = 8};
+	char text[40];
+	double value;
+
+	for (int i = 0; i < 20000; i++) {
+		uint64_t bits = fuzz_next(&f);
+
+		memcpy(&value, &bits, sizeof(value));
+		if (isfinite(value))
+			check_shortest(value);
+		/* One of few digits, as people write them. */
+		snprintf(text, sizeof(text), "%.*e", (int)fuzz_below(&f, 17),
+		    (double)(bits >> 12));
+		check_shortest(strtod(text, NULL));
+		/* One that is subnormal. */
+		bits &= UINT64_C(0x800fffffffffffff) >> fuzz_below(&f, 52);
+		memcpy(&value, &bits, sizeof(value));
+		if (bits << 1 != 0)
+			check_shortest(value);
+	}
+}
+
+Test(remote, floats_are_written_as_python_does)
+{
+	static const struct {
+		double value;
+		const char *text;
+	} cases[] = {{0.13025, "0.13025"}, {1, "1.0"}, {0, "0.0"},
+	    {-0.0, "-0.0"}, {100, "100.0"}, {0.1159, "0.1159"},
+	    {0.476986, "0.476986"}, {0.1 + 0.2, "0.30000000000000004"},
+	    {1e-4, "0.0001"}, {1e-5, "1e-05"}, {1.5e300, "1.5e+300"},
+	    {9999999999999998, "9999999999999998.0"}, {1e16, "1e+16"},
+	    {5e-324, "5e-324"}, {DBL_MIN, "2.2250738585072014e-308"},
+	    {DBL_MAX, "1.7976931348623157e+308"}};
+
+	for (size_t i = 0; i < N(cases); i++)
+		cr_expect_str_eq(written(cases[i].value), cases[i].text);
 }
