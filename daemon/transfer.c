@@ -149,17 +149,23 @@ on_header(char *line, size_t size, size_t n, void *arg)
 	return bytes;
 }
 
-/* The reply's buffer, made when its first byte and so its length is known. */
+/* The reply's first byte is there, and so are its status and its length. */
 static bool
-open_reply(struct transfer *t, uint64_t max_bytes)
+open_reply(struct transfer *t)
 {
 	curl_off_t length = -1;
 	size_t room_bytes = 65536;
+	long status = 0;
 
+	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+	t->refused = status != 200;
+	t->max_bytes =
+	    t->refused ? ERROR_BODY_BYTES : t->attempt->job->expect.max_bytes;
 	if (length >= 0)
-		room_bytes = (uint64_t)length < max_bytes ? (size_t)length
-							  : (size_t)max_bytes;
+		room_bytes = (uint64_t)length < t->max_bytes
+		    ? (size_t)length
+		    : (size_t)t->max_bytes;
 	t->reply = buffer_create(room_bytes);
 	return t->reply != NULL;
 }
@@ -168,23 +174,18 @@ static size_t
 on_body(char *data, size_t size, size_t n, void *arg)
 {
 	struct transfer *t = arg;
-	size_t bytes = size * n, have_bytes;
-	uint64_t max_bytes = t->attempt->job->expect.max_bytes;
-	long status = 0;
+	size_t bytes = size * n, left_bytes;
 
-	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-	if (status != 200)
-		max_bytes = ERROR_BODY_BYTES;
-	if (t->reply == NULL && !open_reply(t, max_bytes)) {
+	if (t->reply == NULL && !open_reply(t)) {
 		t->no_memory = true;
 		return 0;
 	}
-	have_bytes = t->reply->bytes;
-	if (bytes > max_bytes - have_bytes) {
+	left_bytes = (size_t)t->max_bytes - t->reply->bytes;
+	if (bytes > left_bytes) {
 		t->too_large = true;
 		/* Of an error page the beginning is enough. */
-		if (status != 200)
-			buffer_append(t->reply, data, max_bytes - have_bytes);
+		if (t->refused)
+			buffer_append(t->reply, data, left_bytes);
 		return 0;
 	}
 	if (!buffer_append(t->reply, data, bytes)) {
@@ -278,15 +279,14 @@ set_headers(struct transfer *t)
 		add_header(t, a->endpoint->authorization));
 }
 
-static bool
+static void
 set_url(struct transfer *t)
 {
-	char query[REMOTE_QUERY_BYTES];
-	int n;
+	const char *url = t->attempt->endpoint->url;
+	const size_t bytes = strlen(url);
 
-	n = snprintf(t->url, sizeof(t->url), "%s%s", t->attempt->endpoint->url,
-	    remote_query_format(&t->attempt->job->remote, query));
-	return n > 0 && (size_t)n < sizeof(t->url);
+	memcpy(t->url, url, bytes);
+	remote_query_format(&t->attempt->job->remote, t->url + bytes);
 }
 
 static void
@@ -354,8 +354,9 @@ transfer_start(struct transfers *ts, struct attempt *attempt)
 	t->ts = ts;
 	t->attempt = attempt;
 	t->easy = ts->idle_n > 0 ? ts->idle[--ts->idle_n] : curl_easy_init();
-	if (t->easy == NULL || !set_headers(t) || !set_url(t))
+	if (t->easy == NULL || !set_headers(t))
 		goto free_transfer;
+	set_url(t);
 	set_options(t);
 	if (curl_uv_start(ts->curl, t->easy, on_done, t) != 0)
 		goto free_transfer;

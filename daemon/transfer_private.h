@@ -38,6 +38,8 @@ struct transfer {
 	CURL *easy;
 	struct curl_slist *headers;
 	struct buffer *reply; /* NULL: nothing came so far */
+	uint64_t max_bytes; /* of the reply; with it, like the next */
+	bool refused; /* the status is not 200: it is an error page */
 	bool too_large; /* more came than can be right */
 	bool no_memory;
 	char content_type[HEADER_VALUE_BYTES];
