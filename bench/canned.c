@@ -12,6 +12,7 @@
  * here lowers it.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -20,15 +21,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "http_head.h"
+#include "tool.h"
 
+#define HEAD_BYTES_MAX 8192
 #define REPLIES_MAX 8
-#define REPLY_BYTES_MAX ((size_t)1 << 25)
 #define PLACES_MAX 256
 
 struct canned {
@@ -49,22 +51,12 @@ can(char *argument)
 {
 	struct canned *c = &replies[replies_n];
 	char *path = strchr(argument, ':');
-	FILE *file;
 
-	if (path == NULL || replies_n == REPLIES_MAX) {
-		fprintf(stderr, "bench-canned: wrong reply %s\n", argument);
-		exit(2);
-	}
+	if (path == NULL || replies_n == REPLIES_MAX)
+		tool_fail(argument, "is no TEXT:FILE, or one too many");
 	*path++ = '\0';
-	file = fopen(path, "rbe");
 	c->text = argument;
-	c->bytes = malloc(REPLY_BYTES_MAX);
-	if (file == NULL || c->bytes == NULL) {
-		perror(path);
-		exit(EXIT_FAILURE);
-	}
-	c->n = fread(c->bytes, 1, REPLY_BYTES_MAX, file);
-	fclose(file);
+	c->bytes = tool_read(path, &c->n);
 	replies_n++;
 }
 
@@ -142,6 +134,24 @@ send_count(int fd)
 	return send_whole(fd, &c);
 }
 
+/* The length of the whole head that ${text} begins with, and in ${*body_bytes}
+ * what its Content-Length says; 0 when it is not there whole. */
+static size_t
+head_end(const char *text, size_t n, size_t *body_bytes)
+{
+	static const char name[] = "\r\nContent-Length:";
+	const char *end = memmem(text, n, "\r\n\r\n", 4);
+
+	if (end == NULL)
+		return 0;
+	*body_bytes = 0;
+	for (const char *at = text; at < end; at++) {
+		if (strncasecmp(at, name, sizeof(name) - 1) == 0)
+			*body_bytes = strtoul(at + sizeof(name) - 1, NULL, 10);
+	}
+	return (size_t)(end - text) + 4;
+}
+
 /* Read one request and drop its body; the reply, or NULL at the end. */
 static const struct canned *
 take_request(int fd)
@@ -202,10 +212,8 @@ listen_somewhere(void)
 
 	if (bind(listener, (struct sockaddr *)&address, n) != 0 ||
 	    listen(listener, 1024) != 0 ||
-	    getsockname(listener, (struct sockaddr *)&address, &n) != 0) {
-		perror("bench-canned");
-		exit(EXIT_FAILURE);
-	}
+	    getsockname(listener, (struct sockaddr *)&address, &n) != 0)
+		tool_fail("a port of loopback", strerror(errno));
 	printf("listening on http://127.0.0.1:%u\n", ntohs(address.sin_port));
 	fflush(stdout);
 	return listener;

@@ -12,9 +12,9 @@
 #include <curl/curl.h>
 
 #include "tally.h"
+#include "tool.h"
 
 #define IN_FLIGHT_MAX 1024
-#define BODY_BYTES_MAX ((size_t)1 << 24)
 
 struct transfer {
 	CURL *easy;
@@ -29,13 +29,6 @@ struct load {
 	size_t jobs_n, sent_n, done_n, reply_bytes;
 	uint64_t *took_ns;
 };
-
-static void
-fail(const char *what, const char *why)
-{
-	fprintf(stderr, "bench-curl: %s: %s\n", what, why);
-	exit(EXIT_FAILURE);
-}
 
 static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
@@ -54,7 +47,7 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 		event.events |= EPOLLOUT;
 	if (epoll_ctl(l->epoll, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD,
 		fd, &event) != 0)
-		fail("epoll_ctl", "refused");
+		tool_fail("epoll_ctl", "refused");
 	curl_multi_assign(l->multi, fd, l);
 	return 0;
 }
@@ -88,7 +81,7 @@ send_request(struct load *l, struct transfer *t)
 	t->start_ns = tally_now_ns();
 	l->sent_n++;
 	if (curl_multi_add_handle(l->multi, t->easy) != CURLM_OK)
-		fail("curl_multi_add_handle", "refused");
+		tool_fail("curl_multi_add_handle", "refused");
 }
 
 static void
@@ -98,7 +91,7 @@ prepare(struct transfer *t, const char *url, struct curl_slist *headers,
 	CURL *e = t->easy = curl_easy_init();
 
 	if (e == NULL)
-		fail("curl_easy_init", "no memory");
+		tool_fail("curl_easy_init", "no memory");
 	curl_easy_setopt(e, CURLOPT_URL, url);
 	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(e, CURLOPT_HTTPHEADER, headers);
@@ -123,7 +116,7 @@ finish(struct load *l, CURL *easy, CURLcode code)
 	curl_easy_getinfo(easy, CURLINFO_PRIVATE, &t);
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
 	if (code != CURLE_OK)
-		fail("transfer", curl_easy_strerror(code));
+		tool_fail("transfer", curl_easy_strerror(code));
 	if (status != 200 || t->got_bytes != l->reply_bytes) {
 		fprintf(stderr, "bench-curl: status %ld, %zu bytes, not %zu\n",
 		    status, t->got_bytes, l->reply_bytes);
@@ -174,19 +167,6 @@ run(struct load *l)
 	}
 }
 
-static char *
-read_body(const char *path, size_t *n)
-{
-	FILE *file = fopen(path, "rbe");
-	char *body = malloc(BODY_BYTES_MAX);
-
-	if (file == NULL || body == NULL)
-		fail(path, "cannot be read");
-	*n = fread(body, 1, BODY_BYTES_MAX, file);
-	fclose(file);
-	return body;
-}
-
 int
 main(int argc, char **argv)
 {
@@ -203,12 +183,12 @@ main(int argc, char **argv)
 		    "REPLY_BYTES JOBS IN_FLIGHT\n");
 		return 2;
 	}
-	body = read_body(argv[3], &body_bytes);
+	body = tool_read(argv[3], &body_bytes);
 	l.reply_bytes = strtoul(argv[4], NULL, 10);
 	l.jobs_n = strtoul(argv[5], NULL, 10);
 	in_flight = strtoul(argv[6], NULL, 10);
 	if (in_flight == 0 || in_flight > IN_FLIGHT_MAX || l.jobs_n < in_flight)
-		fail("IN_FLIGHT", "must be 1 to 1024 and at most JOBS");
+		tool_fail("IN_FLIGHT", "must be 1 to 1024 and at most JOBS");
 	l.epoll = epoll_create1(EPOLL_CLOEXEC);
 	curl_multi_setopt(l.multi, CURLMOPT_SOCKETFUNCTION, on_socket);
 	curl_multi_setopt(l.multi, CURLMOPT_SOCKETDATA, &l);

@@ -12,8 +12,6 @@ usage: faults.py BIN_DIR RESULTS_DIR
 """
 
 import json
-import os
-import platform
 import re
 import shutil
 import subprocess
@@ -27,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/support"))
 
 import wire  # noqa: E402
+from host import keep, machine  # noqa: E402
 
 SERVICE_MS, PARALLEL, SEED = 50, 4, 7
 JOBS_N, FULL, HALF = 2400, 48, 6
@@ -129,14 +128,6 @@ def measure(bin_dir, faults, hedge_percent):
         for e in ends}}
 
 
-def machine():
-    cpu = re.search(r"^model name\s*: (.*)$",
-                    Path("/proc/cpuinfo").read_text(), re.M)
-    return {"cpu": cpu[1] if cpu else platform.machine(),
-            "cpus": os.cpu_count(), "kernel": platform.release(),
-            "load_before": os.getloadavg()[0]}
-
-
 def row(name, measured, healthy, allowed):
     full, half = measured["full"], measured["half"]
     part = full["jobs_per_s"] / allowed
@@ -207,9 +198,7 @@ def main():
     result["allowed_per_s"] = (
         result["rows"]["all well"]["full"]["jobs_per_s"] * CAPACITY)
     result["verdict"] = verdict(result)
-    results.mkdir(exist_ok=True)
-    (results / "faults.json").write_text(json.dumps(result, indent=1) + "\n")
-    (results / "faults.md").write_text(text(result))
+    keep(results, "faults", result, text(result))
     print(text(result))
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from PIL import Image
 
 import pictures
-from host import machine
+from host import keep, machine
 
 MESSAGES = ("submit", "accepted", "collect", "result")
 STEPS = {
@@ -115,9 +115,7 @@ def main():
               "counts": count(options.bin_dir, options.quick)}
     print(text(result, before))
     if not options.quick:
-        options.results.mkdir(exist_ok=True)
-        kept.write_text(json.dumps(result, indent=1) + "\n")
-        (options.results / "instructions.md").write_text(text(result, before))
+        keep(options.results, "instructions", result, text(result, before))
 
 
 if __name__ == "__main__":

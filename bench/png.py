@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 import pictures
-from host import machine
+from host import keep, machine
 
 REPEATS, QUICK_REPEATS = 5, 1
 SIDE, QUICK_SIDE = 1024, 128
@@ -145,10 +145,7 @@ def main():
                           for picture, one in zip(made, measured, strict=True)]
     result["summary"] = summary(result["pictures"])
     if not quick:
-        results.mkdir(exist_ok=True)
-        (results / "png.json").write_text(
-            json.dumps(result, indent=1) + "\n")
-        (results / "png.md").write_text(text(result))
+        keep(results, "png", result, text(result))
     print(text(result))
 
 

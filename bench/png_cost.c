@@ -19,6 +19,7 @@
 #include <zlib.h>
 
 #include "base/png_write.h"
+#include "tool.h"
 
 #define REPEATS_MAX 100
 
@@ -26,15 +27,6 @@ struct sink {
 	uint8_t *at;
 	size_t bytes, room_bytes;
 };
-
-static void
-check(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	fprintf(stderr, "bench-png: %s\n", what);
-	exit(EXIT_FAILURE);
-}
 
 static bool
 on_bytes(const void *data, size_t bytes, void *arg)
@@ -53,13 +45,13 @@ on_bytes(const void *data, size_t bytes, void *arg)
 static void
 by_latentd(const struct png_pixels *p, struct sink *s)
 {
-	check(png_write(p, NULL, 0, on_bytes, s), "latentd cannot write");
+	tool_check(png_write(p, NULL, 0, on_bytes, s), "latentd cannot write");
 }
 
 static void
 on_libpng(png_structp png, png_bytep data, png_size_t bytes)
 {
-	check(on_bytes(data, bytes, png_get_io_ptr(png)), "no room");
+	tool_check(on_bytes(data, bytes, png_get_io_ptr(png)), "no room");
 }
 
 static void
@@ -77,7 +69,7 @@ by_libpng(const struct png_pixels *p, struct sink *s, bool tuned)
 	    png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);
 	png_infop info = png_create_info_struct(png);
 
-	check(info != NULL && setjmp(png_jmpbuf(png)) == 0,
+	tool_check(info != NULL && setjmp(png_jmpbuf(png)) == 0,
 	    "libpng cannot write");
 	png_set_write_fn(png, s, on_libpng, on_flush);
 	png_set_IHDR(png, info, p->width_px, p->height_px, 8,
@@ -126,11 +118,12 @@ read_file(const char *path, struct png_pixels *p)
 	png_image image = {.version = PNG_IMAGE_VERSION};
 	uint8_t *at;
 
-	check(png_image_begin_read_from_file(&image, path), image.message);
+	tool_check(png_image_begin_read_from_file(&image, path), image.message);
 	image.format &= PNG_FORMAT_RGBA;
 	at = malloc(PNG_IMAGE_SIZE(image));
-	check(at != NULL, "out of memory");
-	check(png_image_finish_read(&image, NULL, at, 0, NULL), image.message);
+	tool_check(at != NULL, "out of memory");
+	tool_check(
+	    png_image_finish_read(&image, NULL, at, 0, NULL), image.message);
 	*p = (struct png_pixels){.at = at,
 	    .stride_bytes = PNG_IMAGE_ROW_STRIDE(image),
 	    .width_px = image.width,
@@ -145,12 +138,13 @@ check_same(const struct png_pixels *p, const struct sink *s)
 	png_image image = {.version = PNG_IMAGE_VERSION};
 	uint8_t *got;
 
-	check(png_image_begin_read_from_memory(&image, s->at, s->bytes),
+	tool_check(png_image_begin_read_from_memory(&image, s->at, s->bytes),
 	    image.message);
 	got = malloc(PNG_IMAGE_SIZE(image));
-	check(got != NULL, "out of memory");
-	check(png_image_finish_read(&image, NULL, got, 0, NULL), image.message);
-	check(image.width == p->width_px && image.height == p->height_px &&
+	tool_check(got != NULL, "out of memory");
+	tool_check(
+	    png_image_finish_read(&image, NULL, got, 0, NULL), image.message);
+	tool_check(image.width == p->width_px && image.height == p->height_px &&
 		memcmp(got, p->at, p->stride_bytes * p->height_px) == 0,
 	    "libpng reads other pixels than latentd wrote");
 	free(got);
@@ -172,7 +166,7 @@ sink_for(const struct png_pixels *p)
 	struct sink s = {.room_bytes = bytes + bytes / 8 + 65536};
 
 	s.at = malloc(s.room_bytes);
-	check(s.at != NULL, "out of memory");
+	tool_check(s.at != NULL, "out of memory");
 	memset(s.at, 1, s.room_bytes);
 	return s;
 }
@@ -217,7 +211,7 @@ main(int argc, char **argv)
 {
 	int repeats_n = argc > 2 ? atoi(argv[1]) : 0;
 
-	check(repeats_n >= 1 && repeats_n <= REPEATS_MAX,
+	tool_check(repeats_n >= 1 && repeats_n <= REPEATS_MAX,
 	    "usage: bench-png REPEATS FILE.png...");
 	printf("[\n");
 	for (int i = 2; i < argc; i++)

@@ -12,10 +12,10 @@
 
 #include "latentd/client.h"
 #include "tally.h"
+#include "tool.h"
 
 #define PRODUCERS_MAX 64
 #define IN_FLIGHT_MAX 1024
-#define BODY_BYTES_MAX ((size_t)1 << 24)
 #define PATIENCE_MS 120000
 
 struct load {
@@ -35,17 +35,10 @@ struct producer {
 };
 
 static void
-fail(const char *what, const char *why)
-{
-	fprintf(stderr, "bench-producers: %s: %s\n", what, why);
-	exit(EXIT_FAILURE);
-}
-
-static void
 check(enum latentd_err err, const char *what)
 {
 	if (err != LATENTD_OK)
-		fail(what, latentd_client_error(NULL));
+		tool_fail(what, latentd_client_error(NULL));
 }
 
 static void
@@ -66,14 +59,15 @@ collect(struct producer *p, uint64_t *took_ns)
 
 	check(latentd_collect(p->client, PATIENCE_MS, &result), "collect");
 	if (latentd_result_error(result) != LATENTD_OK)
-		fail("result", latentd_result_message(result));
+		tool_fail("result", latentd_result_message(result));
 	while (slot < p->in_flight &&
 	    p->tickets[slot] != latentd_result_ticket(result))
 		slot++;
 	latentd_result_part(result, 0, &bytes);
 	if (slot == p->in_flight ||
 	    (p->load->reply_bytes != 0 && bytes != p->load->reply_bytes))
-		fail("result", "nobody waits for it, or its length is wrong");
+		tool_fail(
+		    "result", "nobody waits for it, or its length is wrong");
 	*took_ns = tally_now_ns() - p->start_ns[slot];
 	latentd_result_free(result);
 	return slot;
@@ -117,7 +111,7 @@ open_all(struct load *l, struct producer *p, size_t n, size_t jobs_n,
 		/* Nothing of opening it is measured. */
 		(void)latentd_client_fd(p[i].client);
 		if (pthread_create(&p[i].thread, NULL, produce, &p[i]) != 0)
-			fail("pthread_create", "refused");
+			tool_fail("pthread_create", "refused");
 	}
 }
 
@@ -149,21 +143,8 @@ read_output(const char *name)
 		if (strcmp(name, outputs[i].name) == 0)
 			return outputs[i].output;
 	}
-	fail(name, "must be jpg, png, uint8 or mp4");
+	tool_fail(name, "must be jpg, png, uint8 or mp4");
 	return LATENTD_OUT_NONE;
-}
-
-static void *
-read_body(const char *path, size_t *n)
-{
-	FILE *file = fopen(path, "rbe");
-	char *body = malloc(BODY_BYTES_MAX);
-
-	if (file == NULL || body == NULL)
-		fail(path, "cannot be read");
-	*n = fread(body, 1, BODY_BYTES_MAX, file);
-	fclose(file);
-	return body;
 }
 
 int
@@ -185,7 +166,7 @@ main(int argc, char **argv)
 	l.request.model = argv[2];
 	read_shape(&l.request, argv[3]);
 	l.request.output = read_output(argv[4]);
-	l.request.data = body = read_body(argv[5], &l.request.data_bytes);
+	l.request.data = body = tool_read(argv[5], &l.request.data_bytes);
 	l.reply_bytes = strtoul(argv[6], NULL, 10);
 	jobs_n = strtoul(argv[7], NULL, 10);
 	in_flight = strtoul(argv[8], NULL, 10);
@@ -193,7 +174,8 @@ main(int argc, char **argv)
 	if (n == 0 || n > PRODUCERS_MAX || in_flight == 0 ||
 	    in_flight > IN_FLIGHT_MAX || jobs_n < in_flight ||
 	    in_flight % n != 0 || jobs_n % n != 0)
-		fail("IN_FLIGHT", "must be at most JOBS, both of PRODUCERS");
+		tool_fail(
+		    "IN_FLIGHT", "must be at most JOBS, both of PRODUCERS");
 	tally = tally_create(jobs_n);
 	open_all(&l, producers, n, jobs_n, in_flight, tally_took_ns(tally));
 	tally_begin(tally);

@@ -10,10 +10,8 @@ usage: python.py BIN_DIR RESULTS_DIR
 """
 
 import collections
-import json
 import os
 import platform
-import re
 import statistics
 import sys
 import threading
@@ -28,6 +26,7 @@ sys.path[:0] = [str(ROOT / "client/python"), str(ROOT / "tests/support")]
 
 import numpy as np  # noqa: E402
 import processes  # noqa: E402
+from host import keep, machine  # noqa: E402
 
 import latentd  # noqa: E402
 
@@ -41,15 +40,6 @@ OFFERED = PARALLEL + 4
 IDLE_S = 2.0
 TARGET_MS = 1.0
 TARGET_SHARE = 0.95
-
-
-def machine():
-    cpu = re.search(r"^model name\s*: (.*)$",
-                    Path("/proc/cpuinfo").read_text(), re.M)
-    return {"cpu": cpu[1] if cpu else platform.machine(),
-            "cpus": os.cpu_count(), "kernel": platform.release(),
-            "python": platform.python_version(), "numpy": np.__version__,
-            "load_before": os.getloadavg()[0], "nice": os.nice(0)}
 
 
 def thread_cpu_s(thread):
@@ -114,7 +104,9 @@ def flow(client):
 
 
 def measure():
-    result = {"machine": machine()}
+    result = {"machine": {
+        **machine(), "python": platform.python_version(),
+        "numpy": np.__version__, "nice": os.nice(0)}}
     with processes.short_directory() as directory:
         with processes.Endpoint(service_ms=SERVICE_MS,
                                 parallel=PARALLEL) as endpoint, \
@@ -173,9 +165,7 @@ def main():
         sys.exit(__doc__)
     results = Path(sys.argv[2])
     result = measure()
-    results.mkdir(exist_ok=True)
-    (results / "python.json").write_text(json.dumps(result, indent=1) + "\n")
-    (results / "python.md").write_text(text(result))
+    keep(results, "python", result, text(result))
     print(text(result))
 
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import queue_memory
-from host import machine
+from host import keep, machine
 
 STEPS = {"push_ns": "push", "pop_ns": "pop", "cancel_ns": "cancel",
          "deadline_ns": "deadline, watched and forgotten"}
@@ -62,9 +62,7 @@ def main():
         [bin_dir / "bench-queue"], stdout=subprocess.PIPE, check=True,
         timeout=300).stdout)
     result["memory"] = queue_memory.measure(bin_dir)
-    results.mkdir(exist_ok=True)
-    (results / "queue.json").write_text(json.dumps(result, indent=1) + "\n")
-    (results / "queue.md").write_text(text(result))
+    keep(results, "queue", result, text(result))
     print(text(result))
 
 

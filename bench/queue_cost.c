@@ -12,6 +12,7 @@
 
 #include "deadline.h"
 #include "queue.h"
+#include "tool.h"
 
 #define PRODUCERS_N 1000u
 #define BATCH_N 50u
@@ -30,15 +31,6 @@ struct bench {
 	uint64_t random, keys_n;
 	uint64_t push_ns, pop_ns, remove_ns, watch_ns, forget_ns;
 };
-
-static void
-check(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	fprintf(stderr, "bench-queue: %s\n", what);
-	exit(EXIT_FAILURE);
-}
 
 /* splitmix64 */
 static uint64_t
@@ -70,7 +62,8 @@ on_expired(struct job *job, void *arg)
 {
 	(void)job;
 	(void)arg;
-	check(false, "a deadline passed; the machine is too slow for this");
+	tool_check(
+	    false, "a deadline passed; the machine is too slow for this");
 }
 
 static struct job *
@@ -83,9 +76,9 @@ make(struct bench *b)
 	uint64_t side_px = sides_px[below(b, 4)];
 	struct job *job;
 
-	check(job_create(&b->jobs, b->producers[below(b, PRODUCERS_N)],
-		  (struct text){key, (size_t)key_bytes}, 1, &job,
-		  NULL) == LATENTD_OK,
+	tool_check(job_create(&b->jobs, b->producers[below(b, PRODUCERS_N)],
+		       (struct text){key, (size_t)key_bytes}, 1, &job,
+		       NULL) == LATENTD_OK,
 	    "out of memory");
 	job->lane = &b->lane;
 	job->class = (unsigned)below(b, JOB_CLASSES);
@@ -107,7 +100,7 @@ push_batch(struct bench *b, size_t n)
 		jobs[i] = make(b);
 	start_ns = uv_hrtime();
 	for (size_t i = 0; i < n; i++)
-		check(queue_push(b->queue, jobs[i]), "out of memory");
+		tool_check(queue_push(b->queue, jobs[i]), "out of memory");
 	middle_ns = uv_hrtime();
 	for (size_t i = 0; i < n; i++)
 		deadlines_watch(b->deadlines, jobs[i]);
@@ -143,7 +136,7 @@ pop_batch(struct bench *b)
 
 	for (size_t i = 0; i < BATCH_N; i++) {
 		jobs[i] = queue_pop(b->queue, &b->lane);
-		check(jobs[i] != NULL, "nothing waits");
+		tool_check(jobs[i] != NULL, "nothing waits");
 		job_move(&b->jobs, jobs[i], JOB_ACTIVE);
 	}
 	b->pop_ns += uv_hrtime() - start_ns;
@@ -195,7 +188,8 @@ open_bench(struct bench *b, size_t depth)
 	b->deadlines = deadlines_open(&b->loop, on_expired, NULL);
 	order_init(&b->lane.waiting, AGE_MS);
 	b->waiting = calloc(depth + BATCH_N, sizeof(struct job *));
-	check(b->queue != NULL && b->deadlines != NULL && b->waiting != NULL,
+	tool_check(
+	    b->queue != NULL && b->deadlines != NULL && b->waiting != NULL,
 	    "out of memory");
 	for (size_t i = 0; i < PRODUCERS_N; i++) {
 		int n = snprintf(name, sizeof(name), "p%zu", i);
@@ -203,7 +197,7 @@ open_bench(struct bench *b, size_t depth)
 		producer_identity(1000, (struct text){name, (size_t)n},
 		    (struct text){NULL, 0}, &identity);
 		b->producers[i] = producers_get(&b->jobs.producers, &identity);
-		check(b->producers[i] != NULL, "out of memory");
+		tool_check(b->producers[i] != NULL, "out of memory");
 		b->producers[i]->bounds.weight = 1 + (unsigned)below(b, 4);
 		producers_hold(b->producers[i]);
 	}
@@ -225,7 +219,7 @@ close_bench(struct bench *b)
 	queue_close(b->queue);
 	deadlines_close(b->deadlines);
 	uv_run(&b->loop, UV_RUN_DEFAULT);
-	check(uv_loop_close(&b->loop) == 0, "a handle is open");
+	tool_check(uv_loop_close(&b->loop) == 0, "a handle is open");
 	free(b->waiting);
 }
 

@@ -11,7 +11,6 @@ usage: spool.py BIN_DIR RESULTS_DIR
 
 import json
 import os
-import platform
 import re
 import shutil
 import statistics
@@ -24,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 import wire  # noqa: E402
+from host import keep, machine  # noqa: E402
 
 PRODUCERS_N = 16
 ROUNDS_N = 3
@@ -51,14 +51,6 @@ model = sdxl
 task = decode
 url = http://127.0.0.1:9/
 """
-
-
-def machine():
-    cpu = re.search(r"^model name\s*: (.*)$",
-                    Path("/proc/cpuinfo").read_text(), re.M)
-    return {"cpu": cpu[1] if cpu else platform.machine(),
-            "cpus": os.cpu_count(), "kernel": platform.release(),
-            "load_before": os.getloadavg()[0]}
 
 
 @contextmanager
@@ -205,8 +197,7 @@ def main():
     results.mkdir(exist_ok=True)
     result = {"machine": machine(), "submits": submits(bin_dir, results),
               "start": start(bin_dir, results)}
-    (results / "spool.json").write_text(json.dumps(result, indent=1) + "\n")
-    (results / "spool.md").write_text(text(result))
+    keep(results, "spool", result, text(result))
     print(text(result))
 
 

@@ -20,6 +20,8 @@
 #include <lmdb.h>
 
 #include "latentd/client.h"
+#include "tally.h"
+#include "tool.h"
 
 #define MAP_BYTES ((size_t)16 << 30)
 #define PRODUCERS_MAX 64u
@@ -27,19 +29,7 @@
 static double
 now_s(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static void
-check(int wrong, const char *what)
-{
-	if (!wrong)
-		return;
-	fprintf(stderr, "bench-spool: %s\n", what);
-	exit(1);
+	return (double)tally_now_ns() / 1e9;
 }
 
 /* Bytes that do not compress, and differ by job. */
@@ -67,26 +57,27 @@ bare(const char *dir, size_t bytes, uint64_t jobs_n, uint64_t batch_n)
 	MDB_dbi dbi;
 	double start_s;
 
-	check(payload == NULL, "no memory");
+	tool_check(payload != NULL, "no memory");
 	fill(payload, bytes, 1);
-	check(mdb_env_create(&env) != 0 ||
-		mdb_env_set_mapsize(env, MAP_BYTES) != 0 ||
-		mdb_env_open(env, dir, 0, 0600) != 0,
+	tool_check(mdb_env_create(&env) == 0 &&
+		mdb_env_set_mapsize(env, MAP_BYTES) == 0 &&
+		mdb_env_open(env, dir, 0, 0600) == 0,
 	    "cannot open an environment");
-	check(mdb_txn_begin(env, NULL, 0, &txn) != 0 ||
-		mdb_dbi_open(txn, NULL, MDB_INTEGERKEY, &dbi) != 0 ||
-		mdb_txn_commit(txn) != 0,
+	tool_check(mdb_txn_begin(env, NULL, 0, &txn) == 0 &&
+		mdb_dbi_open(txn, NULL, MDB_INTEGERKEY, &dbi) == 0 &&
+		mdb_txn_commit(txn) == 0,
 	    "cannot open a table");
 	start_s = now_s();
 	for (uint64_t i = 0; i < jobs_n;) {
-		check(mdb_txn_begin(env, NULL, 0, &txn) != 0, "begin");
+		tool_check(mdb_txn_begin(env, NULL, 0, &txn) == 0, "begin");
 		for (uint64_t k = 0; k < batch_n && i < jobs_n; k++, i++) {
 			MDB_val key = {sizeof(i), &i};
 			MDB_val data = {bytes, payload};
 
-			check(mdb_put(txn, dbi, &key, &data, 0) != 0, "put");
+			tool_check(
+			    mdb_put(txn, dbi, &key, &data, 0) == 0, "put");
 		}
-		check(mdb_txn_commit(txn) != 0, "commit");
+		tool_check(mdb_txn_commit(txn) == 0, "commit");
 	}
 	start_s = now_s() - start_s;
 	mdb_env_close(env);
@@ -123,18 +114,18 @@ push(void *arg)
 
 	snprintf(name, sizeof(name), "bench-%d-%u", (int)time(NULL), p->number);
 	options.producer = name;
-	check(tickets == NULL || payload == NULL, "no memory");
+	tool_check(tickets != NULL && payload != NULL, "no memory");
 	fill(payload, p->bytes, p->number);
-	check(latentd_client_open(&client, &options) != LATENTD_OK,
+	tool_check(latentd_client_open(&client, &options) == LATENTD_OK,
 	    "cannot connect");
 	pthread_barrier_wait(p->begin);
 	for (uint64_t i = 0; i < p->jobs_n; i++)
-		check(latentd_submit(client, &request, -1, &tickets[i]) !=
+		tool_check(latentd_submit(client, &request, -1, &tickets[i]) ==
 			LATENTD_OK,
 		    "cannot submit");
 	for (uint64_t i = 0; i < p->jobs_n; i++)
-		check(
-		    latentd_wait_accepted(client, tickets[i], -1) != LATENTD_OK,
+		tool_check(
+		    latentd_wait_accepted(client, tickets[i], -1) == LATENTD_OK,
 		    "not accepted");
 	/* The time ends here, not with the connections. */
 	pthread_barrier_wait(p->begin);
@@ -151,7 +142,8 @@ push_all(const char *url, size_t bytes, uint64_t jobs_n, unsigned producers_n)
 	pthread_barrier_t begin;
 	double start_s;
 
-	check(producers_n == 0 || producers_n > PRODUCERS_MAX, "producers");
+	tool_check(
+	    producers_n > 0 && producers_n <= PRODUCERS_MAX, "producers");
 	pthread_barrier_init(&begin, NULL, producers_n + 1);
 	for (unsigned i = 0; i < producers_n; i++) {
 		pushers[i] = (struct pusher){.begin = &begin,
@@ -159,8 +151,8 @@ push_all(const char *url, size_t bytes, uint64_t jobs_n, unsigned producers_n)
 		    .number = i,
 		    .bytes = bytes,
 		    .jobs_n = jobs_n / producers_n};
-		check(pthread_create(
-			  &pushers[i].thread, NULL, push, &pushers[i]) != 0,
+		tool_check(pthread_create(&pushers[i].thread, NULL, push,
+			       &pushers[i]) == 0,
 		    "cannot create a thread");
 	}
 	pthread_barrier_wait(&begin);
@@ -179,11 +171,12 @@ main(int argc, char **argv)
 	size_t bytes;
 	uint64_t n, m;
 
-	check(argc != 6, "usage: bench-spool bare|push WHERE BYTES JOBS N");
+	tool_check(
+	    argc == 6, "usage: bench-spool bare|push WHERE BYTES JOBS N");
 	bytes = strtoul(argv[3], NULL, 10);
 	n = strtoull(argv[4], NULL, 10);
 	m = strtoull(argv[5], NULL, 10);
-	check(bytes < 1024 || bytes % 1024 != 0 || n == 0 || m == 0,
+	tool_check(bytes >= 1024 && bytes % 1024 == 0 && n > 0 && m > 0,
 	    "BYTES must be a multiple of 1024; JOBS and N at least 1");
 	if (strcmp(argv[1], "bare") == 0)
 		took_s = bare(argv[2], bytes, n, m);

@@ -21,19 +21,11 @@
 #include "base/png_write.h"
 #include "message.h"
 #include "queue.h"
+#include "tool.h"
 
 #define TIMES_MAX 1000000
 #define PRODUCERS_N 16u
 #define AGE_MS 60000u
-
-static void
-check(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	fprintf(stderr, "bench-steps: %s\n", what);
-	exit(EXIT_FAILURE);
-}
 
 /* ---- codec ---- */
 
@@ -96,8 +88,8 @@ encode(const struct known *known, uint64_t times)
 	uint8_t front[MESSAGE_FRONT_BYTES];
 
 	for (uint64_t i = 0; i < times; i++)
-		check(message_encode(known->type, known->message,
-			  known->body_bytes, front, sizeof(front)) > 0,
+		tool_check(message_encode(known->type, known->message,
+			       known->body_bytes, front, sizeof(front)) > 0,
 		    "it cannot be encoded");
 }
 
@@ -111,13 +103,14 @@ decode(const struct known *known, uint64_t times)
 	struct message_frame frame;
 	size_t bytes;
 
-	check(data != NULL, "out of memory");
+	tool_check(data != NULL, "out of memory");
 	bytes = message_encode(known->type, known->message, known->body_bytes,
 	    data, MESSAGE_FRONT_BYTES);
-	check(bytes > 0, "it cannot be encoded");
+	tool_check(bytes > 0, "it cannot be encoded");
 	bytes += known->body_bytes;
 	for (uint64_t i = 0; i < times; i++)
-		check(message_frame(data, bytes, &frame, NULL) == LATENTD_OK &&
+		tool_check(
+		    message_frame(data, bytes, &frame, NULL) == LATENTD_OK &&
 			message_decode(&frame, &scratch, &out, NULL) ==
 			    LATENTD_OK,
 		    "it cannot be decoded");
@@ -182,7 +175,7 @@ open_queue(struct bench *b)
 	b->jobs.producers.bounds =
 	    (struct producer_bounds){SIZE_MAX, UINT64_MAX, 1};
 	b->queue = queue_open(&b->loop, &b->jobs, &options);
-	check(b->queue != NULL, "out of memory");
+	tool_check(b->queue != NULL, "out of memory");
 	order_init(&b->lane.waiting, AGE_MS);
 	for (size_t i = 0; i < PRODUCERS_N; i++) {
 		char name[2] = {(char)('a' + i), '\0'};
@@ -190,7 +183,7 @@ open_queue(struct bench *b)
 		producer_identity(1000, (struct text){name, 1},
 		    (struct text){NULL, 0}, &identity);
 		b->producers[i] = producers_get(&b->jobs.producers, &identity);
-		check(b->producers[i] != NULL, "out of memory");
+		tool_check(b->producers[i] != NULL, "out of memory");
 		producers_hold(b->producers[i]);
 	}
 }
@@ -203,7 +196,7 @@ close_queue(struct bench *b)
 	order_fini(&b->lane.waiting);
 	queue_close(b->queue);
 	uv_run(&b->loop, UV_RUN_DEFAULT);
-	check(uv_loop_close(&b->loop) == 0, "a handle is open");
+	tool_check(uv_loop_close(&b->loop) == 0, "a handle is open");
 }
 
 static void
@@ -213,15 +206,15 @@ push(struct bench *b)
 	int key_bytes = snprintf(key, sizeof(key), "k%" PRIu64, b->keys_n);
 	struct job *job;
 
-	check(job_create(&b->jobs, b->producers[b->keys_n % PRODUCERS_N],
-		  (struct text){key, (size_t)key_bytes}, 1, &job,
-		  NULL) == LATENTD_OK,
+	tool_check(job_create(&b->jobs, b->producers[b->keys_n % PRODUCERS_N],
+		       (struct text){key, (size_t)key_bytes}, 1, &job,
+		       NULL) == LATENTD_OK,
 	    "out of memory");
 	b->keys_n++;
 	job->lane = &b->lane;
 	job->class = (unsigned)(b->keys_n % JOB_CLASSES);
 	job->cost_px = UINT64_C(1024) * 1024;
-	check(queue_push(b->queue, job), "out of memory");
+	tool_check(queue_push(b->queue, job), "out of memory");
 }
 
 static void
@@ -229,7 +222,7 @@ pop(struct bench *b)
 {
 	struct job *job = queue_pop(b->queue, &b->lane);
 
-	check(job != NULL, "nothing waits");
+	tool_check(job != NULL, "nothing waits");
 	job_move(&b->jobs, job, JOB_ACTIVE);
 	job_destroy(&b->jobs, job);
 }
@@ -243,7 +236,7 @@ run_queue(const char *step, uint64_t times)
 	if (strncmp(step, "queue-", 6) != 0)
 		return false;
 	depth = strtoull(step + 6, NULL, 10);
-	check(depth >= 1 && depth <= TIMES_MAX, "no such depth");
+	tool_check(depth >= 1 && depth <= TIMES_MAX, "no such depth");
 	open_queue(&b);
 	for (uint64_t i = 0; i < depth; i++)
 		push(&b);
@@ -275,16 +268,18 @@ run_png(const char *path, uint64_t times)
 	uint8_t *at;
 	size_t bytes;
 
-	check(png_image_begin_read_from_file(&image, path), image.message);
+	tool_check(png_image_begin_read_from_file(&image, path), image.message);
 	image.format = PNG_FORMAT_RGB;
 	at = malloc(PNG_IMAGE_SIZE(image));
-	check(at != NULL, "out of memory");
-	check(png_image_finish_read(&image, NULL, at, 0, NULL), image.message);
+	tool_check(at != NULL, "out of memory");
+	tool_check(
+	    png_image_finish_read(&image, NULL, at, 0, NULL), image.message);
 	p = (struct png_pixels){
 	    at, PNG_IMAGE_ROW_STRIDE(image), image.width, image.height, 3, 8};
 	for (uint64_t i = 0; i < times; i++) {
 		bytes = 0;
-		check(png_write(&p, NULL, 0, on_bytes, &bytes) && bytes > 0,
+		tool_check(
+		    png_write(&p, NULL, 0, on_bytes, &bytes) && bytes > 0,
 		    "it cannot be written");
 	}
 	free(at);
@@ -295,13 +290,14 @@ main(int argc, char **argv)
 {
 	uint64_t times = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
 
-	check(argc >= 3 && argc <= 4 && times >= 1 && times <= TIMES_MAX,
+	tool_check(argc >= 3 && argc <= 4 && times >= 1 && times <= TIMES_MAX,
 	    "usage: bench-steps STEP TIMES [FILE.png]");
 	if (argc == 4) {
-		check(strcmp(argv[1], "png") == 0, "no such step");
+		tool_check(strcmp(argv[1], "png") == 0, "no such step");
 		run_png(argv[3], times);
 	} else {
-		check(run_codec(argv[1], times) || run_queue(argv[1], times),
+		tool_check(
+		    run_codec(argv[1], times) || run_queue(argv[1], times),
 		    "no such step");
 	}
 	return EXIT_SUCCESS;

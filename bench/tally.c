@@ -7,6 +7,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "tool.h"
+
 struct tally {
 	size_t jobs_n;
 	uint64_t *took_ns;
@@ -28,11 +30,9 @@ tally_create(size_t jobs_n)
 {
 	struct tally *t = calloc(1, sizeof(*t));
 
-	if (t == NULL ||
-	    (t->took_ns = calloc(jobs_n, sizeof(*t->took_ns))) == NULL) {
-		perror("memory");
-		exit(EXIT_FAILURE);
-	}
+	tool_check(t != NULL, "out of memory");
+	t->took_ns = calloc(jobs_n, sizeof(*t->took_ns));
+	tool_check(t->took_ns != NULL, "out of memory");
 	t->jobs_n = jobs_n;
 	return t;
 }

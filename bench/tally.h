@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 /*
- * What a load generator of ./dev bench peers measures: how long each job took,
- * and what the process used while they ran.  Any thread may write its own
- * elements of ${took_ns}; the functions are for one thread.
+ * What a load generator measures: how long each job took, and what the process
+ * used while they ran.  Any thread may write its own elements of ${took_ns}; the
+ * functions are for one thread.
  */
 struct tally;
 

@@ -26,7 +26,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import told  # noqa: E402
 import works  # noqa: E402
-from host import machine  # noqa: E402
+from host import keep, machine  # noqa: E402
 from scenarios import (  # noqa: E402
     CONTESTANTS, QUICK, SCENARIOS, is_here)
 from servers import Stage  # noqa: E402
@@ -189,10 +189,7 @@ def main():
     print(text)
     # A part would take the place of the whole.
     if not options.quick and not options.names:
-        options.results.mkdir(exist_ok=True)
-        (options.results / "peers.json").write_text(
-            json.dumps(result, indent=1) + "\n")
-        (options.results / "peers.md").write_text(text)
+        keep(options.results, "peers", result, text)
         for name, drawing in told.plots(result).items():
             (options.results / f"peers-{name}.svg").write_text(drawing)
 

@@ -30,7 +30,7 @@ sys.path.append(str(HERE.parent))
 
 import plot  # noqa: E402
 import works  # noqa: E402
-from host import machine  # noqa: E402
+from host import keep, machine  # noqa: E402
 from servers import Stage  # noqa: E402
 
 # Seconds of a decode in the guide: docs/source/en/hybrid_inference/
@@ -226,10 +226,7 @@ def main():
                  for (card, model, side), times, runs in found]}
     print(text(result, found))
     if not args.quick:
-        args.results.mkdir(exist_ok=True)
-        (args.results / "pipeline.json").write_text(
-            json.dumps(result, indent=1) + "\n")
-        (args.results / "pipeline.md").write_text(text(result, found))
+        keep(args.results, "pipeline", result, text(result, found))
         (args.results / "pipeline.svg").write_text(drawing(found, options))
 
 
