@@ -3,9 +3,11 @@
  * Producers of liblatentd, a thread and a client each, that keep a number of
  * jobs in flight through a daemon.  A job's time is from before its submit to
  * when its result is there.  A result must have the length that is expected, 0
- * for any; anything else ends the program.
+ * for any; anything else ends the program.  With EVERY, the number of
+ * results goes to stderr, on a line of its own, whenever so many more are there.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +17,7 @@
 #include "tool.h"
 
 #define PRODUCERS_MAX 64
-#define IN_FLIGHT_MAX 1024
+#define IN_FLIGHT_MAX 1024 /* of a producer */
 #define PATIENCE_MS 120000
 
 struct load {
@@ -23,6 +25,8 @@ struct load {
 	const char *url;
 	struct latentd_request request;
 	size_t reply_bytes;
+	size_t every; /* results between two lines; 0: no lines */
+	atomic_size_t done_n;
 };
 
 struct producer {
@@ -73,6 +77,16 @@ collect(struct producer *p, uint64_t *took_ns)
 	return slot;
 }
 
+/* One more result is there. */
+static void
+tell(struct load *l)
+{
+	size_t done_n = atomic_fetch_add(&l->done_n, 1) + 1;
+
+	if (l->every != 0 && done_n % l->every == 0)
+		fprintf(stderr, "%zu\n", done_n);
+}
+
 static void *
 produce(void *arg)
 {
@@ -88,6 +102,7 @@ produce(void *arg)
 			push(p, slot);
 			sent_n++;
 		}
+		tell(p->load);
 	}
 	/* The time ends here, not with the connections. */
 	pthread_barrier_wait(&p->load->begin);
@@ -156,10 +171,10 @@ main(int argc, char **argv)
 	struct tally *tally;
 	void *body;
 
-	if (argc != 10) {
+	if (argc != 10 && argc != 11) {
 		fprintf(stderr,
 		    "Usage: bench-producers URL MODEL SHAPE OUTPUT BODY_FILE "
-		    "REPLY_BYTES JOBS IN_FLIGHT PRODUCERS\n");
+		    "REPLY_BYTES JOBS IN_FLIGHT PRODUCERS [EVERY]\n");
 		return 2;
 	}
 	l.url = argv[1];
@@ -171,8 +186,9 @@ main(int argc, char **argv)
 	jobs_n = strtoul(argv[7], NULL, 10);
 	in_flight = strtoul(argv[8], NULL, 10);
 	n = strtoul(argv[9], NULL, 10);
+	l.every = argc == 11 ? strtoul(argv[10], NULL, 10) : 0;
 	if (n == 0 || n > PRODUCERS_MAX || in_flight == 0 ||
-	    in_flight > IN_FLIGHT_MAX || jobs_n < in_flight ||
+	    in_flight / n > IN_FLIGHT_MAX || jobs_n < in_flight ||
 	    in_flight % n != 0 || jobs_n % n != 0)
 		tool_fail(
 		    "IN_FLIGHT", "must be at most JOBS, both of PRODUCERS");

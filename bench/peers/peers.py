@@ -38,9 +38,9 @@ WARM_N = 200
 PATIENCE_S = 300
 
 
-def argv_of(stage, scenario, name, jobs_n, in_flight):
+def argv_of(stage, scenario, one, jobs_n, in_flight):
     """The load generator of a contestant, as a command."""
-    one, p = CONTESTANTS[name], stage.prepared
+    p = stage.prepared
     work = p.work
     if one.client == "producers":
         port = stage.ports[f"{one.middle} tcp"]
@@ -58,14 +58,13 @@ def argv_of(stage, scenario, name, jobs_n, in_flight):
             p.reply_bytes, jobs_n, in_flight]
 
 
-def run(stage, scenario, name, jobs_n):
+def run(stage, scenario, one, jobs_n):
     """One turn of a contestant: what it and the servers needed for it."""
-    one = CONTESTANTS[name]
-    in_flight = 1 if name == "guide" else scenario.in_flight
+    in_flight = 1 if one.client == "guide" else scenario.in_flight
     used = {"endpoint": stage.endpoint}
     if one.middle:
         used["middle"] = stage.middle(one.middle)
-    argv = argv_of(stage, scenario, name, jobs_n, in_flight)
+    argv = argv_of(stage, scenario, one, jobs_n, in_flight)
     served_n = stage.served_n()
     before = {which: server.used() for which, server in used.items()}
     done = subprocess.run(
@@ -74,7 +73,7 @@ def run(stage, scenario, name, jobs_n):
         env={**os.environ, "no_proxy": "*"})
     figures = json.loads(done.stdout)
     if figures["jobs"] != jobs_n or stage.served_n() - served_n != jobs_n:
-        sys.exit(f"{name}: {figures['jobs']} of {jobs_n} jobs, and "
+        sys.exit(f"{one.title}: {figures['jobs']} of {jobs_n} jobs, and "
                  f"{stage.served_n() - served_n} requests at the endpoint")
     for which, server in used.items():
         after = server.used()
@@ -84,6 +83,7 @@ def run(stage, scenario, name, jobs_n):
             figures["middle_switches"] = (
                 after["switches"] - before[which]["switches"]) / jobs_n
             figures["middle_rss_mib"] = after["rss_bytes"] / 2**20
+            figures["middle_anonymous_mib"] = after["anonymous_bytes"] / 2**20
     return figures
 
 
@@ -95,7 +95,7 @@ def whole(scenario, jobs_n):
 
 def jobs_of(stage, scenario, name, seconds, warm_n):
     """How many jobs a contestant does in that time, by a trial."""
-    trial = run(stage, scenario, name, whole(
+    trial = run(stage, scenario, CONTESTANTS[name], whole(
         scenario, warm_n if scenario.service_ms == 0 else 0)
         if name != "guide" or scenario.service_ms == 0 else 2)
     if name == "guide":
@@ -112,7 +112,8 @@ def measure(stage, scenario, names, repeats, seconds, warm_n=WARM_N):
     for i in range(repeats):
         first = i % len(names)
         for name in names[first:] + names[:first]:
-            runs[name].append(run(stage, scenario, name, jobs[name]))
+            runs[name].append(
+                run(stage, scenario, CONTESTANTS[name], jobs[name]))
             print(f"{scenario.title}: {name} {i + 1}/{repeats}: "
                   f"{runs[name][-1]['jobs_per_s']:.0f} jobs/s",
                   file=sys.stderr, flush=True)

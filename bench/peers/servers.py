@@ -74,12 +74,12 @@ http = 127.0.0.1:{port}
 log_level = {log_level}
 user_connections = 1000
 drain_s = 0
-{spool}
 [endpoint one]
 model = {model}
 task = decode
 url = http://127.0.0.1:{endpoint}/{model}
 parallel = {parallel}
+{more}
 """
 SPOOL = "[spool]\npath = {directory}/{name}.spool\nsize = 2G\n"
 
@@ -121,7 +121,8 @@ class Server:
                 break
             self.turn.wait(0.01)
         raise RuntimeError(
-            f"{self.child.args[0]} does not start:\n{self.log.read_text()}")
+            f"{self.child.args[0]} does not come so far:\n"
+            f"{self.log.read_text()}")
 
     def said_port(self):
         """The port that it says it listens on."""
@@ -145,12 +146,14 @@ class Server:
         return [own, *map(int, children.split())]
 
     def used(self):
-        """CPU seconds and context switches so far, and resident bytes."""
-        cpu_s, switches, rss_bytes = 0, 0, 0
+        """CPU seconds and context switches so far; bytes of memory now."""
+        cpu_s, switches, rss_bytes, anonymous_bytes = 0, 0, 0, 0
         for pid in self.pids():
             proc = Path(f"/proc/{pid}")
             stat = (proc / "stat").read_text().rsplit(")", 1)[1].split()
             rss_bytes += int(stat[21]) * os.sysconf("SC_PAGE_SIZE")
+            anonymous_bytes += 1024 * int(re.search(
+                r"RssAnon:\s+(\d+) kB", (proc / "status").read_text())[1])
             if not self.threads_stay:
                 cpu_s += (int(stat[11]) + int(stat[12])) * TICK_S
                 continue
@@ -158,7 +161,8 @@ class Server:
                 cpu_s += int((task / "schedstat").read_text().split()[0]) / 1e9
                 switches += sum(map(int, re.findall(
                     r"ctxt_switches:\t(\d+)", (task / "status").read_text())))
-        return {"cpu_s": cpu_s, "switches": switches, "rss_bytes": rss_bytes}
+        return {"cpu_s": cpu_s, "switches": switches, "rss_bytes": rss_bytes,
+                "anonymous_bytes": anonymous_bytes}
 
     def stop(self):
         self.child.terminate()
@@ -183,6 +187,8 @@ class Stage:
         self.service_ms, self.places = service_ms, places
         self.turn = threading.Event()
         self.middles = {}
+        # Of latentd's configuration, {name: text}.
+        self.sections = {"spool": SPOOL}
         self.ports = {}
 
     def __enter__(self):
@@ -225,6 +231,15 @@ class Stage:
             self.middles[name].wait_port(self.ports[name])
         return self.middles[name]
 
+    def daemon(self, name, more):
+        """A latentd of its own, with these sections in its configuration."""
+        self.sections[name] = more
+        return self.middle(name)
+
+    def end(self, name):
+        """Stop the program of that name; another may take the name."""
+        self.middles.pop(name).stop()
+
     def start_haproxy(self, name):
         path = self.write("haproxy.cfg", HAPROXY, port=self.ports[name])
         return self.start([haproxy(), "-db", "-q", "-f", path])
@@ -237,7 +252,7 @@ class Stage:
                            "-c", path])
 
     def start_latentd(self, name):
-        """latentd, spool or logged: the daemon in one of three settings."""
+        """The daemon in the setting of that name."""
         self.ports[f"{name} tcp"] = free_port()
         path = self.write(
             f"{name}.conf", LATENTD, name=name, port=self.ports[name],
@@ -245,6 +260,6 @@ class Stage:
             # A few wait at the endpoint, so that none of its places does.
             parallel=self.places + 4,
             log_level="info" if name == "logged" else "warn",
-            spool=SPOOL.format(directory=self.directory, name=name)
-            if name == "spool" else "")
+            more=self.sections.get(name, "").format(
+                directory=self.directory, name=name))
         return self.start([self.bin / "latentd", "--config", path])

@@ -62,14 +62,15 @@ def test_every_contestant_does_its_jobs(stage, name):
 def test_many_producers_share_the_jobs(stage):
     scenario = scenarios.Scenario("many", ("ipc",), 8, "small", producers=4)
     stage.middle("latentd")
-    one = peers.run(stage, scenario, "ipc", peers.whole(scenario, 21))
+    one = peers.run(stage, scenario, scenarios.CONTESTANTS["ipc"],
+                    peers.whole(scenario, 21))
     assert one["jobs"] == 24
 
 
 @pytest.mark.parametrize("name", ["guide", "threads", "curl", "ipc"])
 def test_a_reply_of_another_length_is_no_result(stage, name):
     stage.middle("latentd")
-    argv = peers.argv_of(stage, SMALL, name, 4, 1)
+    argv = peers.argv_of(stage, SMALL, scenarios.CONTESTANTS[name], 4, 1)
     argv[argv.index(stage.prepared.reply_bytes)] += 1
     done = subprocess.run(list(map(str, argv)), capture_output=True,
                           timeout=processes.PATIENCE_S)
