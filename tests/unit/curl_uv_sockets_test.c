@@ -214,7 +214,8 @@ is_polled(int fd)
 /*
  * At half of the limit curl (7.88) gives up the first address, whose descriptor
  * it closes without a word, and begins with both the second and the other
- * family: in one step, so that the second gets the same descriptor.
+ * family: in one step, so that the second gets the same descriptor.  Curl 8
+ * begins with the other family, and tells.
  */
 Test(curl_uv_sockets, who_gets_the_descriptor_of_a_failed_attempt_is_polled)
 {
@@ -222,6 +223,10 @@ Test(curl_uv_sockets, who_gets_the_descriptor_of_a_failed_attempt_is_polled)
 	struct curl_slist *list;
 	struct full full;
 
+	if (curl_version_info(CURLVERSION_NOW)->version_num >= 0x080000) {
+		curl_easy_cleanup(t.easy);
+		cr_skip("this curl tells");
+	}
 	fixture_open(4);
 	full_open(&full, INADDR_LOOPBACK + 1);
 	list = resolve(&t, "127.0.0.2,127.0.0.1,[::ffff:127.0.0.2]");
