@@ -286,8 +286,6 @@ run(const struct arguments *arguments, struct config *config)
 
 	uv_loop_init(&prog.loop);
 	start_log_timer(&prog);
-	/* nng's threads must not take them. */
-	mask_signals(SIG_BLOCK);
 	err = pipeline_open(&prog.loop, config, &sinks, &prog.pipeline, &why);
 	if (err == LATENTD_OK) {
 		listen_for_signals(&prog);
@@ -350,6 +348,8 @@ main(int argc, char **argv)
 	    .program = "latentd", .repeats_n = REPEATS_N});
 	apply_log(&arguments, config);
 	confine(config, arguments.config);
+	/* nng's threads must not take them. */
+	mask_signals(SIG_BLOCK);
 	nng_threads_start();
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	code = run(&arguments, config);

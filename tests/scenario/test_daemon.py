@@ -6,6 +6,8 @@ The endpoint is asked for the same latent directly, and pixels are compared.
 
 import itertools
 import json
+import re
+import signal
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -335,3 +337,17 @@ def test_two_of_nngs_threads_carry_messages_on_any_machine(house):
     names = [(task / "comm").read_text().strip() for task in
              Path(f"/proc/{house[1].pid}/task").iterdir()]
     assert names.count("nng:task") == 2, names
+
+
+def test_nngs_threads_take_no_signal_of_ours(house):
+    # One that came while libuv gives a signal back would end the daemon.
+    ours = sum(1 << number - 1 for number in
+               (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+    seen = 0
+    for task in Path(f"/proc/{house[1].pid}/task").iterdir():
+        if not (task / "comm").read_text().startswith("nng:"):
+            continue
+        blocked = re.search(r"SigBlk:\s(\w+)", (task / "status").read_text())
+        assert int(blocked[1], 16) & ours == ours, task
+        seen += 1
+    assert seen > 2
