@@ -398,9 +398,10 @@ is_fetch_due(const struct latentd_client *c)
 	size_t pending_n = c->jobs.n - c->jobs.stage_n[STAGE_WAITING];
 	bool room, wanted = out_n < pending_n;
 
-	if (out_n == 0 && c->anonymous)
-		wanted |= c->acks_idle_n > 0 && !c->closing;
-	if (out_n == 0 && !c->anonymous)
+	if (c->anonymous)
+		wanted |=
+		    out_n == pending_n && c->acks_idle_n > 0 && !c->closing;
+	else if (out_n == 0)
 		wanted |= c->hungry || c->collectors > c->ready_n;
 	room = c->runners > 0 || c->ready_n + out_n < READY_MAX_N;
 	if (out_n > 0)
@@ -434,9 +435,9 @@ idle_collect_channel(struct latentd_client *c)
 }
 
 /*
- * Acknowledgements ride on the next COLLECT; one that fetches nothing goes only
- * where no other is out.  At the end, when those that are out may wait for
- * long, they go at once, by another channel if need be.
+ * Acknowledgements ride on a COLLECT that fetches, or else go by one of their
+ * own; while all that there may be are out, they wait, but at the end, when
+ * those may wait for long, another channel takes them.
  */
 static bool
 start_collect(struct latentd_client *c)
@@ -452,7 +453,7 @@ start_collect(struct latentd_client *c)
 		return false;
 	if (is_fetch_due(c))
 		wait_ms = c->closing ? CLOSING_WAIT_MS : c->wait_ms;
-	else if (c->acks_idle_n == 0 || (fetches_n(c) > 0 && !c->closing))
+	else if (c->acks_idle_n == 0)
 		return false;
 	claim(c, ch, MESSAGE_COLLECT);
 	return start(c, ch, collect_message(c, ch, wait_ms));

@@ -246,9 +246,8 @@ enum latentd_err latentd_job_id(
  * with latentd_result_free(), which also acknowledges it.  A failed, cancelled
  * or expired job is a result too: look at latentd_result_error().  DROPPED: it
  * was done, but the daemon did not keep it until now; COLLECTED: another client
- * of the same name has got it.
- * A client with a chosen producer name also gets results of jobs submitted
- * earlier under that name; their ticket is 0.
+ * of the same name has got it.  A client with a chosen producer name also gets
+ * results of jobs submitted earlier under that name; their ticket is 0.
  * Errors: TIMEOUT; NOT_FOUND when nothing is pending and the producer name is
  * the client's own; what the daemon refuses to deliver with (DENIED when the
  * name belongs to somebody else since).  ${*result} is then NULL.

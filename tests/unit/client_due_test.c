@@ -152,9 +152,12 @@ Test(client_due, a_late_job_is_not_sent)
 {
 	struct latentd_client *client = open_anonymous();
 	struct latentd_request request = request_of("impatient", data);
+	struct request *fetch;
 
+	latentd_client_fd(client);
 	request.accept_timeout_ms = 1;
 	submit_request(client, request);
+	fetch = fake_take(&daemon_, MESSAGE_COLLECT);
 	refuse(take_submit("impatient"), "jobs", 3600000, 0);
 	expect_failed(client, "impatient", LATENTD_ERR_BUSY, "jobs");
 	submit_until(client, "later", 60);
@@ -162,6 +165,7 @@ Test(client_due, a_late_job_is_not_sent)
 	expect_failed(client, "sooner", LATENTD_ERR_EXPIRED, "busy");
 	expect_failed(client, "later", LATENTD_ERR_EXPIRED, "busy");
 	assert_silent(client);
+	fake_empty(&daemon_, fetch, 0);
 	latentd_client_close(client);
 }
 

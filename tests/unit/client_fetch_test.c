@@ -18,6 +18,18 @@ take_collect(size_t acks_n)
 	return req;
 }
 
+/* An acknowledgement on its own. */
+static void
+take_ack(uint64_t tag)
+{
+	struct request *req = fake_take(&daemon_, MESSAGE_COLLECT);
+
+	cr_assert_eq(req->in.collect.wait_ms, 0);
+	cr_assert_eq(req->in.collect.acks_n, 1);
+	cr_assert_eq(req->in.collect.acks[0], tag);
+	fake_empty(&daemon_, req, 1);
+}
+
 /* A client that is to collect ${n} jobs, and has seen how large a result is. */
 static struct latentd_client *
 open_busy(const char *const keys[], size_t n)
@@ -143,79 +155,80 @@ Test(client_fetch, large_results_are_fetched_one_at_a_time)
 	result = collect(client);
 	cr_assert_eq(latentd_result_error(result), LATENTD_OK);
 	latentd_result_free(result);
+	take_ack(9);
 	assert_silent(client);
 	fake_result(&daemon_, reqs[1], "b", 2, "B");
 	latentd_result_free(collect(client));
+	take_ack(2);
 	/* Two more may come that are half as large. */
 	assert_silent(client);
 	fake_result(&daemon_, reqs[2], "c", 3, "C");
-	reqs[0] = take_collect(2);
+	reqs[0] = take_collect(0);
 	reqs[1] = take_collect(0);
-	assert_silent(client);
 	reqs[2] = reqs[3];
 	latentd_result_free(collect(client));
+	take_ack(3);
+	assert_silent(client);
 	close_unanswered(client, reqs, 3);
 }
 
-Test(client_fetch, an_acknowledgement_counts_when_its_own_collect_is_answered)
+Test(client_fetch, what_no_answered_collect_carried_is_acknowledged_at_the_end)
 {
-	static const char *const keys[] = {"a", "b", "c", "d"};
-	struct latentd_client *client = open_busy(keys, 4);
+	static const char *const keys[] = {"a", "b", "c", "d", "e", "f"};
+	struct latentd_client *client = open_busy(keys, 6);
 	struct request *reqs[4], *last;
+	pthread_t thread;
 
 	for (size_t i = 0; i < 4; i++)
 		reqs[i] = take_collect(0);
 	fake_result(&daemon_, reqs[0], "a", 11, "A");
 	latentd_result_free(collect(client));
-	fake_result(&daemon_, reqs[1], "b", 12, "B");
-	latentd_result_free(collect(client));
-	/* Two jobs and two COLLECTs are left, so both wait for one of these. */
-	fake_empty(&daemon_, reqs[2], 2);
-	last = take_collect(2);
-	cr_assert_eq(last->in.collect.acks[0], 11);
-	cr_assert_eq(last->in.collect.acks[1], 12);
-	/* This one carried none: nothing is said twice for it, nothing lost. */
-	fake_empty(&daemon_, reqs[3], 2);
 	reqs[0] = take_collect(0);
-	reqs[1] = last;
-	close_unanswered(client, reqs, 2);
+	fake_empty(&daemon_, reqs[1], 5);
+	reqs[1] = take_collect(1);
+	cr_assert_eq(reqs[1]->in.collect.acks[0], 11);
+	fake_result(&daemon_, reqs[2], "b", 12, "B");
+	latentd_result_free(collect(client));
+	reqs[2] = take_collect(0);
+	fake_empty(&daemon_, reqs[3], 4);
+	reqs[3] = take_collect(1);
+	cr_assert_eq(reqs[3]->in.collect.acks[0], 12);
+	/* That one has arrived with this, and is not said again. */
+	fake_empty(&daemon_, reqs[3], 4);
+	reqs[3] = take_collect(0);
+	cr_assert_eq(pthread_create(&thread, NULL, close_client, client), 0);
+	last = fake_take(&daemon_, MESSAGE_COLLECT);
+	cr_assert_eq(last->in.collect.wait_ms, 0);
+	cr_assert_eq(last->in.collect.acks_n, 1);
+	cr_assert_eq(last->in.collect.acks[0], 11);
+	fake_empty(&daemon_, last, 4);
+	pthread_join(thread, NULL);
+	for (size_t i = 0; i < 4; i++)
+		fake_empty(&daemon_, reqs[i], 4);
 }
 
-Test(client_fetch, what_rides_on_a_collect_that_waits_is_repeated_at_the_end)
+Test(client_fetch, an_acknowledgement_does_not_wait_for_a_result)
 {
 	static const char *const keys[] = {"a", "b"};
 	struct latentd_client *client = open_busy(keys, 2);
-	struct request *reqs[2], *repeated;
-	pthread_t thread;
+	struct request *waits, *req;
 
-	reqs[0] = take_collect(0);
-	reqs[1] = take_collect(0);
-	fake_result(&daemon_, reqs[0], "a", 11, "A");
+	req = take_collect(0);
+	waits = take_collect(0);
+	fake_result(&daemon_, req, "a", 11, "A");
 	latentd_result_free(collect(client));
-	fake_empty(&daemon_, reqs[1], 1);
-	reqs[0] = take_collect(1);
-	cr_assert_eq(pthread_create(&thread, NULL, close_client, client), 0);
-	repeated = fake_take(&daemon_, MESSAGE_COLLECT);
-	cr_assert_eq(repeated->in.collect.wait_ms, 0);
-	cr_assert_eq(repeated->in.collect.acks_n, 1);
-	cr_assert_eq(repeated->in.collect.acks[0], 11);
-	fake_empty(&daemon_, repeated, 1);
-	pthread_join(thread, NULL);
-	fake_empty(&daemon_, reqs[0], 1);
+	take_ack(11);
+	close_unanswered(client, &waits, 1);
 }
 
 Test(client_fetch, under_a_name_nothing_is_fetched_without_a_job)
 {
 	struct latentd_client *client = open_busy(NULL, 0);
-	struct request *req;
 
 	submit_accepted(client, "a");
 	fake_result(&daemon_, take_collect(0), "a", 11, "A");
 	latentd_result_free(collect(client));
-	req = fake_take(&daemon_, MESSAGE_COLLECT);
-	cr_assert_eq(req->in.collect.acks_n, 1);
-	cr_assert_eq(req->in.collect.wait_ms, 0);
-	fake_empty(&daemon_, req, 0);
+	take_ack(11);
 	assert_silent(client);
 	latentd_client_close(client);
 }
