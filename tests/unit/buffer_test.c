@@ -74,6 +74,24 @@ Test(buffer, more_than_twice_the_room_gets_just_what_it_needs)
 	buffer_destroy(b);
 }
 
+Test(buffer, what_is_appended_at_once_is_whole_whatever_its_length)
+{
+	static const size_t lengths[] = {1, 4095, 4096, 4097, 8192, 100001};
+	static uint8_t data[100001];
+	struct buffer *b = buffer_create(0);
+	size_t start;
+
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i * 7 + i / 251);
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		start = b->bytes;
+		cr_assert(buffer_append(b, data, lengths[i]));
+		cr_assert_eq(b->bytes, start + lengths[i]);
+		cr_assert_eq(memcmp(b->at + start, data, lengths[i]), 0);
+	}
+	buffer_destroy(b);
+}
+
 Test(buffer, nothing_may_be_appended_to_nothing)
 {
 	struct buffer *b = buffer_create(0);
