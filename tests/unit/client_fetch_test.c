@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 #include "../support/client_setup.h"
+#include "core.h"
 
 TestSuite(client_fetch, .init = setup, .fini = teardown, .timeout = 120);
 
@@ -49,12 +50,24 @@ open_busy(const char *const keys[], size_t n)
 	return client;
 }
 
+/*
+ * Close a client that has an acknowledgement to give, or none (0), and has
+ * COLLECTs out.  These are answered after that, to nobody: nng 1.5.2 may hang
+ * when something is about to arrive on a socket that is closed (client.c).
+ */
 static void
-close_unanswered(struct latentd_client *client, struct request **reqs, size_t n)
+close_unanswered(struct latentd_client *client, uint64_t last_tag,
+    struct request **reqs, size_t n)
 {
+	pthread_t thread;
+
+	client_close_ms = PATIENCE_MS;
+	cr_assert_eq(pthread_create(&thread, NULL, close_client, client), 0);
+	if (last_tag != 0)
+		take_ack(last_tag);
+	pthread_join(thread, NULL);
 	for (size_t i = 0; i < n; i++)
 		fake_empty(&daemon_, reqs[i], 1);
-	latentd_client_close(client);
 }
 
 Test(client_fetch, a_result_is_asked_for_before_its_job_is_accepted)
@@ -99,7 +112,7 @@ Test(client_fetch, as_many_are_asked_for_as_there_are_jobs)
 	for (size_t i = 0; i < 3; i++)
 		reqs[i] = take_collect(0);
 	assert_silent(client);
-	close_unanswered(client, reqs, 3);
+	close_unanswered(client, 0, reqs, 3);
 }
 
 Test(client_fetch, no_more_are_asked_for_than_there_is_room_for)
@@ -117,7 +130,7 @@ Test(client_fetch, no_more_are_asked_for_than_there_is_room_for)
 	latentd_result_free(collect(client));
 	reqs[0] = take_collect(0);
 	assert_silent(client);
-	close_unanswered(client, reqs, 4);
+	close_unanswered(client, 2, reqs, 4);
 }
 
 static void
@@ -169,15 +182,14 @@ Test(client_fetch, large_results_are_fetched_one_at_a_time)
 	latentd_result_free(collect(client));
 	take_ack(3);
 	assert_silent(client);
-	close_unanswered(client, reqs, 3);
+	close_unanswered(client, 0, reqs, 3);
 }
 
 Test(client_fetch, what_no_answered_collect_carried_is_acknowledged_at_the_end)
 {
 	static const char *const keys[] = {"a", "b", "c", "d", "e", "f"};
 	struct latentd_client *client = open_busy(keys, 6);
-	struct request *reqs[4], *last;
-	pthread_t thread;
+	struct request *reqs[4];
 
 	for (size_t i = 0; i < 4; i++)
 		reqs[i] = take_collect(0);
@@ -196,15 +208,7 @@ Test(client_fetch, what_no_answered_collect_carried_is_acknowledged_at_the_end)
 	/* That one has arrived with this, and is not said again. */
 	fake_empty(&daemon_, reqs[3], 4);
 	reqs[3] = take_collect(0);
-	cr_assert_eq(pthread_create(&thread, NULL, close_client, client), 0);
-	last = fake_take(&daemon_, MESSAGE_COLLECT);
-	cr_assert_eq(last->in.collect.wait_ms, 0);
-	cr_assert_eq(last->in.collect.acks_n, 1);
-	cr_assert_eq(last->in.collect.acks[0], 11);
-	fake_empty(&daemon_, last, 4);
-	pthread_join(thread, NULL);
-	for (size_t i = 0; i < 4; i++)
-		fake_empty(&daemon_, reqs[i], 4);
+	close_unanswered(client, 11, reqs, 4);
 }
 
 Test(client_fetch, an_acknowledgement_does_not_wait_for_a_result)
@@ -218,7 +222,7 @@ Test(client_fetch, an_acknowledgement_does_not_wait_for_a_result)
 	fake_result(&daemon_, req, "a", 11, "A");
 	latentd_result_free(collect(client));
 	take_ack(11);
-	close_unanswered(client, &waits, 1);
+	close_unanswered(client, 0, &waits, 1);
 }
 
 Test(client_fetch, under_a_name_nothing_is_fetched_without_a_job)
