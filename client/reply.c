@@ -247,6 +247,17 @@ retag(
 	r->instance = in->instance;
 }
 
+/* One without a body failed, and says nothing about others. */
+static void
+note_size(struct latentd_client *c, uint64_t body_bytes)
+{
+	if (body_bytes == 0)
+		return;
+	c->large_bytes = c->large_bytes / 2 + 1;
+	if (c->large_bytes < body_bytes)
+		c->large_bytes = body_bytes;
+}
+
 static void
 take_result(struct latentd_client *c, const struct message_result *in,
     const struct message_frame *frame, nng_msg *msg)
@@ -258,9 +269,7 @@ take_result(struct latentd_client *c, const struct message_result *in,
 	struct job *job;
 
 	see_instance(c, in->instance);
-	c->large_bytes = c->large_bytes / 2 + 1;
-	if (c->large_bytes < frame->body_bytes)
-		c->large_bytes = frame->body_bytes;
+	note_size(c, frame->body_bytes);
 	memcpy(key, in->key.at, in->key.bytes);
 	key[in->key.bytes] = '\0';
 	job = jobs_find_key(&c->jobs, key);

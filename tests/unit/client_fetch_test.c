@@ -257,3 +257,30 @@ Test(client_fetch,
 	fake_empty(&daemon_, fake_take(&daemon_, MESSAGE_COLLECT), 0);
 	latentd_client_close(client);
 }
+
+Test(client_fetch, what_has_no_body_does_not_tell_how_large_results_are)
+{
+	static const char *const keys[] = {"a", "b", "c"};
+	struct latentd_client *client = open_anonymous();
+	struct request *fetch;
+
+	latentd_client_fd(client);
+	for (size_t i = 0; i < 3; i++)
+		submit_accepted(client, keys[i]);
+	fake_cancelled(&daemon_, take_collect(0), "a", 1);
+	latentd_result_free(collect(client));
+	fetch = take_collect(0);
+	take_ack(1);
+	assert_silent(client);
+	fake_empty(&daemon_, fetch, 2);
+	fake_cancelled(&daemon_, take_collect(0), "b", 2);
+	latentd_result_free(collect(client));
+	fetch = take_collect(0);
+	take_ack(2);
+	assert_silent(client);
+	fake_cancelled(&daemon_, fetch, "c", 3);
+	latentd_result_free(collect(client));
+	fake_empty(&daemon_, take_collect(1), 0);
+	assert_silent(client);
+	latentd_client_close(client);
+}
