@@ -189,6 +189,24 @@ submit_refused(
 		deliver_failed(c, job, why->err, "%s", why->text);
 }
 
+/*
+ * The daemon had accepted none of the jobs when this COLLECT was sent, and may
+ * have known others of the name only.
+ */
+static bool
+is_early(const struct latentd_client *c, const struct channel *ch)
+{
+	const struct job *job;
+
+	TAILQ_FOREACH(job, &c->jobs.sent, entry)
+	{
+		if (job->stage == STAGE_ACCEPTED &&
+		    job->accepted_at < ch->started_at)
+			return false;
+	}
+	return c->jobs.n > 0;
+}
+
 /* The request of ${ch} is refused, by the daemon or because the reply makes
  * no sense. */
 static void
@@ -206,10 +224,12 @@ refused(struct latentd_client *c, struct channel *ch, const struct reason *why)
 		submit_refused(c, ch->job, why);
 		break;
 	case MESSAGE_COLLECT:
+		timer_hold(&c->collect_timer, RETRY_MS);
+		if (why->err == LATENTD_ERR_DENIED && is_early(c, ch))
+			return;
 		c->collect_why = *why;
 		c->collect_told = false;
 		deliver_signal(c);
-		timer_hold(&c->collect_timer, RETRY_MS);
 		break;
 	case MESSAGE_CANCEL:
 		cancel_refused(c, ch->ticket, why);

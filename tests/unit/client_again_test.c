@@ -316,3 +316,26 @@ Test(client_again, a_refusal_to_deliver_wakes_who_polls_until_it_is_told)
 	fake_empty(&daemon_, fake_take(&daemon_, MESSAGE_COLLECT), 0);
 	latentd_client_close(client);
 }
+
+Test(client_again, a_name_that_is_not_known_yet_is_no_strangers)
+{
+	struct latentd_client *client = open_named();
+	struct latentd_result *result;
+	struct request *job, *fetch;
+
+	latentd_client_fd(client);
+	fetch = fake_take(&daemon_, MESSAGE_COLLECT);
+	submit(client, "k");
+	job = fake_take(&daemon_, MESSAGE_SUBMIT);
+	/* The COLLECT came first, and the daemon knew another of that name. */
+	fake_reject(fetch, LATENTD_ERR_DENIED, "another secret");
+	cr_assert_eq(latentd_collect(client, 0, &result), LATENTD_ERR_TIMEOUT);
+	fake_accept(&daemon_, job, 5);
+	fake_result(
+	    &daemon_, fake_take(&daemon_, MESSAGE_COLLECT), "k", 1, "K");
+	cr_assert_eq(latentd_collect(client, PATIENCE_MS, &result), LATENTD_OK,
+	    "%s", latentd_client_error(client));
+	latentd_result_free(result);
+	fake_empty(&daemon_, fake_take(&daemon_, MESSAGE_COLLECT), 0);
+	latentd_client_close(client);
+}
