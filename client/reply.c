@@ -492,7 +492,7 @@ reply_take(struct latentd_client *c, struct channel *ch, nng_msg *msg)
 	} else {
 		dispatch(c, ch, &frame, &in);
 	}
-	if (ch->request == MESSAGE_COLLECT && c->closing)
+	if (c->closing)
 		pthread_cond_broadcast(&c->changed);
 	nng_msg_free(msg);
 }
@@ -500,6 +500,8 @@ reply_take(struct latentd_client *c, struct channel *ch, nng_msg *msg)
 void
 reply_lost(struct latentd_client *c, struct channel *ch, int rv)
 {
+	if (c->closing)
+		pthread_cond_broadcast(&c->changed);
 	if (question_is(c, ch)) {
 		question_answered(c, ch, LATENTD_ERR_IO, nng_strerror(rv));
 		return;

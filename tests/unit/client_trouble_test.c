@@ -356,3 +356,19 @@ Test(client_trouble, the_result_after_a_kick_is_no_second_delivery)
 	fake_empty(&daemon_, fake_take(&daemon_, MESSAGE_COLLECT), 0);
 	latentd_client_close(client);
 }
+
+Test(client_trouble, closing_ends_with_the_last_reply_whatever_it_is)
+{
+	struct latentd_client *client = open_named();
+	uint64_t ticket = submit_accepted(client, "a");
+	const struct message_cancelled in = {ticket + 100, JOB_QUEUED};
+	struct request *req;
+	pthread_t thread;
+
+	client_close_ms = 10 * PATIENCE_MS;
+	cr_assert_eq(latentd_cancel(client, ticket), LATENTD_OK);
+	req = fake_take(&daemon_, MESSAGE_CANCEL);
+	cr_assert_eq(pthread_create(&thread, NULL, close_client, client), 0);
+	fake_reply(req, MESSAGE_CANCELLED, &in, NULL, 0);
+	pthread_join(thread, NULL);
+}
