@@ -119,6 +119,7 @@ struct latentd_client {
 	struct timer collect_timer; /* holds COLLECT back after an error */
 	struct timer due_timer; /* runs to the next deadline */
 	struct timer hello_timer; /* holds HELLO back after a refusal */
+	struct timer missing_timer; /* gives results time that are coming */
 	int fd;
 
 	bool closing; /* latentd_client_close() waits for the last replies */
@@ -172,6 +173,7 @@ struct latentd_client {
 	size_t ready_own_n; /* of these: with a ticket */
 	uint64_t ready_bytes;
 	uint64_t large_bytes; /* as the next result may be; 0: not known */
+	uint64_t missing_before; /* jobs accepted until this serial; or 0 */
 	struct result_list held; /* given to the application */
 	struct seen seen;
 	struct ack *acks;

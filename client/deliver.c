@@ -123,6 +123,15 @@ deliver_failed(struct latentd_client *c, struct job *job, enum latentd_err err,
 	deliver(c, job, r);
 }
 
+void
+deliver_cancelled(struct latentd_client *c)
+{
+	struct job *job;
+
+	while ((job = jobs_first_unwanted(&c->jobs)) != NULL)
+		deliver_failed(c, job, LATENTD_ERR_CANCELLED, "cancelled");
+}
+
 struct latentd_result *
 deliver_take(struct latentd_client *c, struct latentd_result *r)
 {

@@ -43,6 +43,10 @@ struct latentd_result *deliver_ready(
 struct latentd_result *deliver_find(
     struct latentd_client *client, const char *key, uint64_t kicks);
 
+/* deliver_cancelled(client): a job that waits here again and is not wanted any
+ * more ends here. */
+void deliver_cancelled(struct latentd_client *client);
+
 /* deliver_drop(client, result): free a ready ${result}, acknowledged. */
 void deliver_drop(struct latentd_client *client, struct latentd_result *result);
 

@@ -13,6 +13,7 @@
 #include "deliver.h"
 #include "due.h"
 #include "identity.h"
+#include "missing.h"
 #include "question.h"
 #include "result.h"
 #include "timer.h"
@@ -20,16 +21,6 @@
 /* How long to wait after a failure that says nothing about it. */
 #define RETRY_MS 1000u
 #define MEMORY_RETRY_MS 200u
-
-/* A job that waits here again and is not wanted any more ends here. */
-static void
-end_cancelled(struct latentd_client *c)
-{
-	struct job *job;
-
-	while ((job = jobs_first_unwanted(&c->jobs)) != NULL)
-		deliver_failed(c, job, LATENTD_ERR_CANCELLED, "cancelled");
-}
 
 /*
  * Another instance means that the daemon was started again and may know
@@ -44,7 +35,7 @@ see_instance(struct latentd_client *c, uint64_t instance)
 	c->instance = instance;
 	acks_forget(c);
 	jobs_requeue(&c->jobs, instance);
-	end_cancelled(c);
+	deliver_cancelled(c);
 }
 
 /* An open client that is refused asks again; until then nothing goes on. */
@@ -123,7 +114,7 @@ put_back(struct latentd_client *c, struct job *job)
 	if (job_answered(&c->jobs, job))
 		return;
 	job_move(&c->jobs, job, STAGE_WAITING);
-	end_cancelled(c);
+	deliver_cancelled(c);
 }
 
 /* The same, and nothing is sent before ${ms}. */
@@ -325,34 +316,6 @@ free_msg:
 }
 
 /*
- * The daemon says that it works on nothing of this producer: jobs that it had
- * accepted before it was asked went elsewhere, to another client of the same
- * name perhaps.  Their keys make it safe to submit them again.
- */
-static void
-take_empty(struct latentd_client *c, struct channel *ch,
-    const struct message_empty *in)
-{
-	struct job *job, *next;
-	bool lost = false;
-
-	see_instance(c, in->instance);
-	if (in->pending > 0)
-		return;
-	for (job = TAILQ_FIRST(&c->jobs.sent); job != NULL; job = next) {
-		next = TAILQ_NEXT(job, entry);
-		if (job->stage != STAGE_ACCEPTED ||
-		    job->accepted_at > ch->started_at)
-			continue;
-		job_requeue(&c->jobs, job);
-		lost = true;
-	}
-	end_cancelled(c);
-	if (lost)
-		timer_hold(&c->busy_timer, RETRY_MS);
-}
-
-/*
  * The daemon has done nothing: this connection has still to prove whose it is.
  * What was asked is asked again after that.
  */
@@ -429,7 +392,9 @@ dispatch(struct latentd_client *c, struct channel *ch,
 		take_busy(c, ch->job, &in->busy);
 		return;
 	case MESSAGE_EMPTY:
-		take_empty(c, ch, &in->empty);
+		see_instance(c, in->empty.instance);
+		if (in->empty.pending == 0)
+			missing_look(c, ch->started_at);
 		return;
 	case MESSAGE_CANCELLED:
 		if (question_is(c, ch))

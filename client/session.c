@@ -21,6 +21,7 @@
 #include "acks.h"
 #include "due.h"
 #include "identity.h"
+#include "missing.h"
 #include "reply.h"
 #include "timer.h"
 #include "tls.h"
@@ -138,13 +139,7 @@ open_channels(struct latentd_client *c)
 			rv = nng_ctx_open(&ch->ctx, c->socket);
 	}
 	if (rv == 0)
-		rv = timer_open(&c->busy_timer, c);
-	if (rv == 0)
-		rv = timer_open(&c->collect_timer, c);
-	if (rv == 0)
-		rv = timer_open(&c->due_timer, c);
-	if (rv == 0)
-		rv = timer_open(&c->hello_timer, c);
+		rv = timer_open_all(c);
 	return rv;
 }
 
@@ -204,10 +199,7 @@ session_close(struct latentd_client *c)
 	}
 	for (size_t i = 0; i < CHANNELS; i++)
 		nng_aio_free(c->channels[i].aio);
-	nng_aio_free(c->busy_timer.aio);
-	nng_aio_free(c->collect_timer.aio);
-	nng_aio_free(c->due_timer.aio);
-	nng_aio_free(c->hello_timer.aio);
+	timer_close_all(c);
 }
 
 /* Make nng forget a request that was withdrawn. */
@@ -480,12 +472,10 @@ session_pump(struct latentd_client *c)
 	c->pumping = true;
 	while (!c->closed) {
 		due_end(c);
+		missing_end(c);
 		if (start_abort(c) || start_hello(c) || start_cancel(c) ||
 		    start_submit(c) || start_collect(c) || start_question(c) ||
-		    timer_start(&c->busy_timer) ||
-		    timer_start(&c->collect_timer) ||
-		    timer_start(&c->hello_timer) ||
-		    timer_start_due(&c->due_timer))
+		    timer_start_any(c))
 			continue;
 		break;
 	}

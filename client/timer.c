@@ -24,11 +24,40 @@ on_timer(void *arg)
 	pthread_mutex_unlock(&c->mutex);
 }
 
-int
-timer_open(struct timer *timer, struct latentd_client *c)
+/* All of them, ended by NULL. */
+static void
+list(struct latentd_client *c, struct timer *timers[6])
 {
-	timer->client = c;
-	return nng_aio_alloc(&timer->aio, on_timer, timer);
+	timers[0] = &c->busy_timer;
+	timers[1] = &c->collect_timer;
+	timers[2] = &c->hello_timer;
+	timers[3] = &c->missing_timer;
+	timers[4] = &c->due_timer;
+	timers[5] = NULL;
+}
+
+int
+timer_open_all(struct latentd_client *c)
+{
+	struct timer *timers[6];
+	int rv = 0;
+
+	list(c, timers);
+	for (size_t i = 0; timers[i] != NULL && rv == 0; i++) {
+		timers[i]->client = c;
+		rv = nng_aio_alloc(&timers[i]->aio, on_timer, timers[i]);
+	}
+	return rv;
+}
+
+void
+timer_close_all(struct latentd_client *c)
+{
+	struct timer *timers[6];
+
+	list(c, timers);
+	for (size_t i = 0; timers[i] != NULL; i++)
+		nng_aio_free(timers[i]->aio);
 }
 
 void
@@ -41,8 +70,8 @@ timer_hold(struct timer *timer, uint64_t ms)
 	    due_now_ms() + (ms > TIMER_MAX_MS ? TIMER_MAX_MS : ms);
 }
 
-bool
-timer_start(struct timer *timer)
+static bool
+start(struct timer *timer)
 {
 	struct latentd_client *c = timer->client;
 	uint64_t now_ms = due_now_ms(), ms = 0;
@@ -58,8 +87,8 @@ timer_start(struct timer *timer)
 	return true;
 }
 
-bool
-timer_start_due(struct timer *timer)
+static bool
+start_due(struct timer *timer)
 {
 	struct latentd_client *c = timer->client;
 	const struct job *first = jobs_first_deadline(&c->jobs);
@@ -80,5 +109,13 @@ timer_start_due(struct timer *timer)
 	timer->until_ms = first->options.deadline_at_ms < soonest_ms
 	    ? first->options.deadline_at_ms
 	    : soonest_ms;
-	return timer_start(timer);
+	return start(timer);
+}
+
+bool
+timer_start_any(struct latentd_client *c)
+{
+	return start(&c->busy_timer) || start(&c->collect_timer) ||
+	    start(&c->hello_timer) || start(&c->missing_timer) ||
+	    start_due(&c->due_timer);
 }

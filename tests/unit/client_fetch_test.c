@@ -284,3 +284,59 @@ Test(client_fetch, what_has_no_body_does_not_tell_how_large_results_are)
 	assert_silent(client);
 	latentd_client_close(client);
 }
+
+/* Held back, the job would come after the question. */
+static struct request *
+take_before_question(struct latentd_client *client, const char *key)
+{
+	struct message_report in = {daemon_.instance};
+	struct status_call call = {.client = client};
+	struct request *req;
+
+	cr_assert_eq(pthread_create(&call.thread, NULL, call_status, &call), 0);
+	for (;;) {
+		req = fake_next(&daemon_);
+		cr_assert_eq(req->frame.type, MESSAGE_SUBMIT, "a %s was sent",
+		    message_type_name(req->frame.type));
+		if (fake_text_is(req->in.submit.key, key))
+			break;
+		fake_accept(&daemon_, req, 4);
+	}
+	fake_reply(
+	    fake_take(&daemon_, MESSAGE_STATUS), MESSAGE_REPORT, &in, "{}", 2);
+	pthread_join(call.thread, NULL);
+	free(call.json);
+	return req;
+}
+
+/*
+ * The daemon sent the result first.  nng hands replies to several threads, so
+ * that any may be seen first.
+ */
+Test(client_fetch, a_result_that_an_empty_overtook_holds_nothing_up)
+{
+	static const char *const keys[] = {"a", "b"};
+	struct latentd_client *client = open_busy(keys, 2);
+	struct request *waits, *ack;
+	struct latentd_result *result;
+	uint64_t ticket;
+
+	fake_result(&daemon_, take_collect(0), "a", 11, "A");
+	latentd_result_free(collect(client));
+	waits = take_collect(0);
+	ack = fake_take(&daemon_, MESSAGE_COLLECT);
+	cr_assert_eq(ack->in.collect.acks_n, 1);
+	fake_empty(&daemon_, ack, 0);
+	fake_result(&daemon_, waits, "b", 12, "B");
+	result = collect(client);
+	cr_assert_str_eq(latentd_result_key(result), "b");
+	cr_assert_eq(latentd_result_error(result), LATENTD_OK);
+	ticket = submit(client, "c");
+	fake_accept(&daemon_, take_before_question(client, "c"), 5);
+	cr_assert_eq(
+	    latentd_wait_accepted(client, ticket, PATIENCE_MS), LATENTD_OK);
+	latentd_result_free(result);
+	waits = take_collect(0);
+	take_ack(12);
+	close_unanswered(client, 0, &waits, 1);
+}
