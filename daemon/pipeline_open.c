@@ -14,7 +14,8 @@
 
 /* Of these, for administrators alone. */
 #define CONNECTIONS_RESERVED 16u
-#define REQUESTS_MAX 4096u
+/* Each connection of a liblatentd keeps four COLLECTs waiting, and asks more. */
+#define REQUESTS_MAX (8 * CONFIG_CONNECTIONS_MAX)
 
 /* ---- opening ---- */
 

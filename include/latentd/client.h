@@ -151,7 +151,7 @@ enum latentd_err latentd_client_open(struct latentd_client **client,
  * those that the daemon accepted: latentd_wait_accepted() says so.  Jobs of an
  * anonymous client are cancelled and its results acknowledged.  Results not
  * yet freed stay valid and are no longer acknowledged by freeing.  Waits at
- * most one second, and not at all while the daemon is away.
+ * most two seconds, and not at all while the daemon is away.
  */
 void latentd_client_close(struct latentd_client *client);
 
