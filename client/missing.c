@@ -11,16 +11,12 @@
 #include "missing.h"
 
 #include "deliver.h"
+#include "due.h"
 #include "timer.h"
 
 #define APPEAR_MS 1000u
 
-static bool
-is_missing(const struct job *job, uint64_t serial)
-{
-	return job->stage == STAGE_ACCEPTED && job->accepted_at <= serial;
-}
-
+/* The jobs that were accepted until ${serial}. */
 static void
 submit_again(struct latentd_client *c, uint64_t serial)
 {
@@ -28,33 +24,45 @@ submit_again(struct latentd_client *c, uint64_t serial)
 
 	for (job = TAILQ_FIRST(&c->jobs.sent); job != NULL; job = next) {
 		next = TAILQ_NEXT(job, entry);
-		if (is_missing(job, serial))
+		if (job->stage == STAGE_ACCEPTED && job->accepted_at <= serial)
 			job_requeue(&c->jobs, job);
 	}
 	deliver_cancelled(c);
 }
 
+/*
+ * The youngest job, by its acceptance, that the daemon should have counted; or
+ * 0.  What asked may have waited since before the job was sent, so that a job
+ * which was accepted a while ago counts, too.
+ */
+static uint64_t
+youngest(const struct latentd_client *c, uint64_t serial)
+{
+	uint64_t found = 0, now_ms = due_now_ms();
+	const struct job *job;
+
+	TAILQ_FOREACH(job, &c->jobs.sent, entry)
+	{
+		if (job->stage == STAGE_ACCEPTED && job->accepted_at > found &&
+		    (job->accepted_at <= serial ||
+			job->estimated_at_ms + APPEAR_MS <= now_ms))
+			found = job->accepted_at;
+	}
+	return found;
+}
+
 void
 missing_look(struct latentd_client *c, uint64_t serial)
 {
-	const struct job *job;
+	uint64_t before = youngest(c, serial);
 
-	if (c->closing) {
-		submit_again(c, serial);
-		return;
-	}
 	/* What is asked about later has its turn with a later answer. */
-	if (c->missing_before != 0)
+	if (before == 0 || c->missing_before != 0)
 		return;
-	TAILQ_FOREACH(job, &c->jobs.sent, entry)
-	{
-		if (is_missing(job, serial))
-			break;
-	}
-	if (job == NULL)
-		return;
-	c->missing_before = serial;
-	timer_hold(&c->missing_timer, APPEAR_MS);
+	c->missing_before = before;
+	/* There is no time for that at the end. */
+	if (!c->closing)
+		timer_hold(&c->missing_timer, APPEAR_MS);
 }
 
 void
@@ -62,7 +70,7 @@ missing_end(struct latentd_client *c)
 {
 	uint64_t serial = c->missing_before;
 
-	if (serial == 0 || c->missing_timer.armed)
+	if (serial == 0 || (c->missing_timer.armed && !c->closing))
 		return;
 	c->missing_before = 0;
 	submit_again(c, serial);

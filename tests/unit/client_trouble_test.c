@@ -142,6 +142,26 @@ Test(client_trouble, a_job_that_the_daemon_forgot_is_submitted_again)
 	latentd_client_close(client);
 }
 
+Test(client_trouble, a_job_younger_than_its_collect_is_missed_as_well)
+{
+	struct latentd_client *client = open_named();
+	struct latentd_result *result;
+	struct request *fetch, *req;
+
+	latentd_client_fd(client);
+	submit(client, "a");
+	fetch = fake_take(&daemon_, MESSAGE_COLLECT);
+	fake_accept(&daemon_, fake_take(&daemon_, MESSAGE_SUBMIT), 5);
+	cr_assert_eq(
+	    latentd_collect(client, 1500, &result), LATENTD_ERR_TIMEOUT);
+	/* It waited meanwhile, and there is no such job any more. */
+	fake_empty(&daemon_, fetch, 0);
+	req = fake_take(&daemon_, MESSAGE_SUBMIT);
+	cr_assert(fake_text_is(req->in.submit.key, "a"));
+	fake_accept(&daemon_, req, 5);
+	latentd_client_close(client);
+}
+
 Test(client_trouble, a_job_held_back_is_cancelled_here)
 {
 	struct latentd_client *client = open_anonymous();
