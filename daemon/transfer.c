@@ -336,8 +336,9 @@ set_options(struct transfer *t)
 	/* Without it a stalled DNS look-up blocks the loop at clean-up. */
 	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
-	/* curl allocates both anew for each transfer; of 128 KiB, malloc would
-	 * get them from the kernel and give them back. */
+	/* curl allocates both anew for each transfer.  What it sends should
+	 * hold an SDXL latent with its headers, so that it asks for nothing
+	 * new before the reply. */
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
 	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 4 * BUFFER_BYTES);
 }
