@@ -315,16 +315,13 @@ start_cancel(struct latentd_client *c)
 	return start(c, ch, cancel_message(c, job->key));
 }
 
+/* The first from ${i} up to ${end} that has nothing to do; or NULL. */
 static struct channel *
-idle_submit_channel(struct latentd_client *c)
+idle_channel(struct latentd_client *c, size_t i, size_t end)
 {
-	if (c->jobs.stage_n[STAGE_SENDING] >= c->window)
-		return NULL;
-	for (size_t i = CHANNEL_SUBMIT; i < CHANNELS; i++) {
-		if (!c->channels[i].busy)
-			return &c->channels[i];
-	}
-	return NULL;
+	while (i < end && c->channels[i].busy)
+		i++;
+	return i < end ? &c->channels[i] : NULL;
 }
 
 /*
@@ -344,8 +341,8 @@ start_submit(struct latentd_client *c)
 	if (job == NULL || c->busy_timer.armed || !c->welcome ||
 	    c->pipe_id == 0)
 		return false;
-	ch = idle_submit_channel(c);
-	if (ch == NULL)
+	ch = idle_channel(c, CHANNEL_SUBMIT, CHANNELS);
+	if (ch == NULL || c->jobs.stage_n[STAGE_SENDING] >= c->window)
 		return false;
 	claim(c, ch, MESSAGE_SUBMIT)->job = job;
 	job_move(&c->jobs, job, STAGE_SENDING);
@@ -416,16 +413,6 @@ collect_message(struct latentd_client *c, struct channel *ch, uint64_t wait_ms)
 	return small_message(MESSAGE_COLLECT, &in);
 }
 
-static struct channel *
-idle_collect_channel(struct latentd_client *c)
-{
-	for (size_t i = CHANNEL_COLLECT; i < CHANNEL_SUBMIT; i++) {
-		if (!c->channels[i].busy)
-			return &c->channels[i];
-	}
-	return NULL;
-}
-
 /*
  * Acknowledgements ride on a COLLECT that fetches, or else go by one of their
  * own; while all that there may be are out, they wait, but at the end, when
@@ -434,7 +421,7 @@ idle_collect_channel(struct latentd_client *c)
 static bool
 start_collect(struct latentd_client *c)
 {
-	struct channel *ch = idle_collect_channel(c);
+	struct channel *ch = idle_channel(c, CHANNEL_COLLECT, CHANNEL_SUBMIT);
 	uint64_t wait_ms = 0;
 
 	if (c->collect_timer.armed || !c->welcome)

@@ -124,6 +124,18 @@ collect(struct latentd_client *client)
 	return result;
 }
 
+/* An acknowledgement on its own. */
+static inline void
+take_ack(uint64_t tag)
+{
+	struct request *req = fake_take(&daemon_, MESSAGE_COLLECT);
+
+	cr_assert_eq(req->in.collect.wait_ms, 0);
+	cr_assert_eq(req->in.collect.acks_n, 1);
+	cr_assert_eq(req->in.collect.acks[0], tag);
+	fake_empty(&daemon_, req, 1);
+}
+
 static inline bool
 is_readable(int fd, int timeout_ms)
 {

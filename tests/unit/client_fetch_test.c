@@ -19,18 +19,6 @@ take_collect(size_t acks_n)
 	return req;
 }
 
-/* An acknowledgement on its own. */
-static void
-take_ack(uint64_t tag)
-{
-	struct request *req = fake_take(&daemon_, MESSAGE_COLLECT);
-
-	cr_assert_eq(req->in.collect.wait_ms, 0);
-	cr_assert_eq(req->in.collect.acks_n, 1);
-	cr_assert_eq(req->in.collect.acks[0], tag);
-	fake_empty(&daemon_, req, 1);
-}
-
 /* A client that is to collect ${n} jobs, and has seen how large a result is. */
 static struct latentd_client *
 open_busy(const char *const keys[], size_t n)

@@ -332,16 +332,6 @@ reply_result(
 	fake_reply(req, MESSAGE_RESULT, &in, "png", state == JOB_DONE ? 3 : 0);
 }
 
-static void
-take_ack(uint64_t tag)
-{
-	struct request *req = fake_take(&daemon_, MESSAGE_COLLECT);
-
-	cr_assert_eq(req->in.collect.acks_n, 1);
-	cr_assert_eq(req->in.collect.acks[0], tag);
-	fake_empty(&daemon_, req, 1);
-}
-
 Test(client_trouble, the_result_after_a_kick_is_no_second_delivery)
 {
 	struct latentd_client *client = open_named();
