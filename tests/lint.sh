@@ -26,7 +26,7 @@ check_format() {
 	local tool=clang-format-14
 	command -v "$tool" >/dev/null || tool=clang-format
 	# Another version would want another layout.
-	if ! "$tool" --version | grep -q 'version 14\.'; then
+	if ! grep -q 'version 14\.' <("$tool" --version); then
 		echo "skipped: needs clang-format 14, this is $("$tool" --version)"
 		return 0
 	fi

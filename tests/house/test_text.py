@@ -93,6 +93,23 @@ def test_nothing_sleeps():
     ] == []
 
 
+def test_no_reader_leaves_its_pipe_where_that_is_an_error():
+    """With pipefail whoever still writes to it fails, now and then."""
+    leaves = re.compile(r"\|\s*(grep\s+-\w*[qlLm]|head\b|sed\s.*\dq\b)")
+    scripts = {
+        name: text
+        for name in repository_files()
+        if (Path(name).suffix in (".sh", "") or name.startswith("debian/"))
+        and "pipefail" in (text := (SOURCE_DIR / name).read_text())
+    }
+    assert {"dev", "tests/package/exercise.sh"} <= scripts.keys()
+    assert {
+        name: found[0]
+        for name, text in scripts.items()
+        if (found := leaves.search(text))
+    } == {}
+
+
 def test_every_test_file_is_registered():
     build = Path(os.environ["LATENTD_BIN_DIR"]).parent
     done = subprocess.run(

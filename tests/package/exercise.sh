@@ -156,7 +156,7 @@ step_develop() {
 	local example=/usr/share/doc/liblatentd-dev/examples/minimal.c flags
 	read -ra flags < <(pkg-config --cflags --libs latentd)
 	cc -Wall -Wextra -Werror $example "${flags[@]}" -o "$work/shared"
-	ldd "$work/shared" | grep -q 'liblatentd\.so\.0 => /'
+	grep -q 'liblatentd\.so\.0 => /' <(ldd "$work/shared")
 	read -ra flags < <(pkg-config --static --cflags --libs latentd |
 		sed 's/-llatentd/-l:liblatentd.a/')
 	cc -Wall -Wextra -Werror $example "${flags[@]}" -o "$work/static"
@@ -183,7 +183,7 @@ step_upgrade() {
 	touch /var/lib/latentd/job
 	told_forget
 	package_tool -i "$newer"/*.deb
-	tail -n 1 $CONFIG | grep -q '^# of this site$'
+	[ "$(tail -n 1 $CONFIG)" = '# of this site' ]
 	[ -e /etc/latentd/tokens/hosted ]
 	[ -e /var/lib/latentd/job ]
 	told 'daemon-reload'
@@ -198,7 +198,7 @@ step_remove() {
 	told 'stop .*latentd\.service'
 	told 'latentd-endpoint\.service'
 	[ ! -e /usr/sbin/latentd ]
-	tail -n 1 $CONFIG | grep -q '^# of this site$'
+	[ "$(tail -n 1 $CONFIG)" = '# of this site' ]
 	[ -e /etc/latentd/tokens/hosted ]
 	[ -e /var/lib/latentd/job ]
 }

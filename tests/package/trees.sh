@@ -20,7 +20,7 @@ die() {
 mirror() {
 	# shellcheck disable=SC2016
 	apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' \
-		'Origin: Debian' 'Label: Debian' | head -n 1
+		'Origin: Debian' 'Label: Debian' | sed -n 1p
 }
 
 # in_tree TREE [--net] COMMAND...: --net for a network of its own.
