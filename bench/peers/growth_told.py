@@ -248,5 +248,8 @@ def drawing(result):
         bar(f"{i * every:,} to {(i + 1) * every:,}",
             drained(result["drain"], i))
         for i in range(1, len(result["drain"][0]))]))
-    return plot.bars("CPU per job: what it grows to, as a ratio", groups,
-                     mark=1)
+    return plot.bars(
+        "CPU per job: what it grows to, as a ratio", groups,
+        "Blue: medians of rounds, with lines where that of all such rounds "
+        f"is, {100 * CONFIDENCE:.0f} % sure; grey: a single stretch each",
+        mark=1)

@@ -144,16 +144,20 @@ def table(found, times, options):
     return "\n".join(lines)
 
 
-def drawing(found, options):
-    """The timelines of one row, its first round, in both cases."""
+def drawn(found):
+    """[row, times, {mode: first round}] of the row whose timeline is drawn."""
     row = DRAWN if any(r == DRAWN for r, _, _ in found) else found[0][0]
+    return [(row, times, {mode: runs[mode][0] for mode in MODES})
+            for own, times, runs in found if own == row]
+
+
+def drawing(lines, options):
+    """The timelines of what drawn() gives."""
     groups = []
-    for own, times, runs in found:
-        if own != row:
-            continue
+    for row, times, first in lines:
         for mode, title in MODES.items():
             spans = []
-            for i, one in enumerate(runs[mode][0], 1):
+            for i, one in enumerate(first[mode], 1):
                 for what, colour in (("generated", GENERATES),
                                      ("decoded", DECODES)):
                     verb = "generates" if what == "generated" else "decodes"
@@ -223,11 +227,13 @@ def main():
                   "times_decode": times, "wall_s": {
                       mode: [wall_s(told) for told in rounds]
                       for mode, rounds in runs.items()}}
-                 for (card, model, side), times, runs in found]}
+                 for (card, model, side), times, runs in found],
+        "timeline": drawn(found)}
     print(text(result, found))
     if not args.quick:
         keep(args.results, "pipeline", result, text(result, found))
-        (args.results / "pipeline.svg").write_text(drawing(found, options))
+        (args.results / "pipeline.svg").write_text(
+            drawing(drawn(found), options))
 
 
 if __name__ == "__main__":

@@ -230,17 +230,20 @@ def group(result, key, column, say, part=1):
 
 def plots(result):
     """{name: SVG} of what was measured."""
+    about = f"Medians of {result['repeats']} rounds; lines from the least " \
+        "to the most"
     zero = [k for k in result["runs"] if SCENARIOS[k].ceiling is None]
     timed = [k for k in result["runs"] if SCENARIOS[k].ceiling]
     return {
         "rate": plot.bars("Jobs per second, service time 0", [
-            group(result, k, "jobs_per_s", number) for k in zero]),
+            group(result, k, "jobs_per_s", number) for k in zero], about),
         "ceiling": plot.bars("Part of what the endpoint can serve", [
             group(result, k, "jobs_per_s", lambda v: f"{100 * v:.1f} %",
-                  SCENARIOS[k].ceiling) for k in timed], mark=1),
+                  SCENARIOS[k].ceiling) for k in timed], about, mark=1),
         "latency": plot.bars("Median time of a job", [
             group(result, k, "p50_us", time_of)
-            for k in ("alone", "sixteen", "gpu-16")]),
+            for k in ("alone", "sixteen", "gpu-16")], about),
         "cpu": plot.bars("CPU time per job of what stands in the middle", [
-            group(result, k, "middle_cpu_us", time_of) for k in zero]),
+            group(result, k, "middle_cpu_us", time_of) for k in zero],
+            about),
     }

@@ -138,6 +138,39 @@ def test_plots_are_drawings_of_every_row():
         assert root.get("width") == str(plot.WIDTH)
 
 
+def drawn(drawing, kind):
+    return [e for e in xml.fromstring(drawing).iter(
+        f"{{http://www.w3.org/2000/svg}}{kind}")]
+
+
+@pytest.mark.parametrize("value", [0.5, 0.9, 0.95, 1, 1.05])
+def test_no_figure_stands_on_the_mark(value):
+    drawing = plot.bars("title", [("heading", [
+        plot.Bar("label", value, value, value, "0.000"),
+        plot.Bar("label", 1.2, 1.1, 1.3, "1.200")])], "about", mark=1)
+    mark_x = next(float(line.get("x1")) for line in drawn(drawing, "line")
+                  if line.get("stroke-dasharray"))
+    figure = next(t for t in drawn(drawing, "text") if t.text == "0.000")
+    begin_x = float(figure.get("x"))
+    assert not begin_x <= mark_x <= begin_x + 5 * 6
+
+
+def test_a_timeline_shows_what_overlaps():
+    spans = [plot.Span("own", *times, "#123456")
+             for times in ((0, 4), (4, 9), (2, 6), (12, 15.5))]
+    drawing = plot.timeline("title", [("heading", spans)], {})
+    bars = sorted(
+        (float(r.get("x")), float(r.get("y")), float(r.get("width")))
+        for r in drawn(drawing, "rect") if r.get("fill") == "#123456")
+    # By their begin: the second overlaps the first and the third.
+    assert [y > bars[0][1] for _, y, _ in bars] == [False, True, False, False]
+    # Nothing of the same height overlaps.
+    for (x, _, width), (next_x, _, _) in zip(bars[::2], bars[2::2]):
+        assert x + width <= next_x
+    said = [t.text for t in drawn(drawing, "text")]
+    assert said[-8:] == [f"{2 * i} s" for i in range(8)]
+
+
 @pytest.mark.parametrize("value, said", [
     (0.06234, "0.06"), (1.5, "1.50"), (15.23, "15.2"), (152.3, "152"),
     (15234, "15,234")])
@@ -165,7 +198,8 @@ def test_the_pipeline_does_every_picture_in_every_way(tmp_path):
             3 * (1 + times) * decode_s
     table = pipeline.table(found, 4, options)
     assert "| RTX 4090 | sd-v1 | 512² | 0.124 s | 0.031 s |" in table
-    words = list(xml.fromstring(pipeline.drawing(found, options)).itertext())
+    words = list(xml.fromstring(pipeline.drawing(
+        pipeline.drawn(found), options)).itertext())
     # A row for each producer, way and case.
     assert sum(w.endswith(" decodes") for w in words) == 3 * 3 * 2
 
