@@ -161,8 +161,7 @@ class Bench:
                 self.fill(f"deep-{depth}", depth)
                 self.turn("ipc", f"deep-{depth}", plan.warm_n)
             for i in range(plan.rounds):
-                first = i % len(plan.depths)
-                for depth in plan.depths[first:] + plan.depths[:first]:
+                for depth in peers.in_turn(plan.depths, i):
                     runs[depth].append(
                         self.turn("ipc", f"deep-{depth}", plan.turn_n))
                 say(f"depth: round {i + 1}", {

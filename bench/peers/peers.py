@@ -2,8 +2,8 @@
 """latentd beside what people use instead: ./dev bench peers
 
 Every scenario has an endpoint that answers from memory (bench-canned) and its
-contestants, which take turns: round robin, and each round begins with the next
-one.  Writes peers.json, peers.md and peers-*.svg into the directory of results.
+contestants, which take turns: each round begins with the next one, and every
+second one goes backwards.  Writes peers.json, peers.md and peers-*.svg into the directory of results.
 
 usage: peers.py BIN_DIR RESULTS_DIR [--quick] [--repeats N] [NAME...]
 
@@ -13,6 +13,7 @@ NAME is of a scenario or a contestant; without one of either kind, all of it.
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -58,15 +59,22 @@ def argv_of(stage, scenario, one, jobs_n, in_flight):
             p.reply_bytes, jobs_n, in_flight]
 
 
+def middle_figures(before, after, jobs_n):
+    """What stands in the middle needed for so many jobs."""
+    return {
+        "middle_cpu_us": 1e6 / jobs_n * (after["cpu_s"] - before["cpu_s"]),
+        "middle_switches": (after["switches"] - before["switches"]) / jobs_n,
+        "middle_rss_mib": after["rss_bytes"] / 2**20,
+        "middle_anonymous_mib": after["anonymous_bytes"] / 2**20}
+
+
 def run(stage, scenario, one, jobs_n):
     """One turn of a contestant: what it and the servers needed for it."""
     in_flight = 1 if one.client == "guide" else scenario.in_flight
-    used = {"endpoint": stage.endpoint}
-    if one.middle:
-        used["middle"] = stage.middle(one.middle)
+    middle = stage.middle(one.middle) if one.middle else None
     argv = argv_of(stage, scenario, one, jobs_n, in_flight)
     served_n = stage.served_n()
-    before = {which: server.used() for which, server in used.items()}
+    endpoint_s, before = stage.endpoint.cpu_s(), middle and middle.used()
     done = subprocess.run(
         list(map(str, argv)), stdout=subprocess.PIPE, check=True,
         timeout=PATIENCE_S,
@@ -75,22 +83,31 @@ def run(stage, scenario, one, jobs_n):
     if figures["jobs"] != jobs_n or stage.served_n() - served_n != jobs_n:
         sys.exit(f"{one.title}: {figures['jobs']} of {jobs_n} jobs, and "
                  f"{stage.served_n() - served_n} requests at the endpoint")
-    for which, server in used.items():
-        after = server.used()
-        figures[f"{which}_cpu_us"] = 1e6 / jobs_n * (
-            after["cpu_s"] - before[which]["cpu_s"])
-        if which == "middle":
-            figures["middle_switches"] = (
-                after["switches"] - before[which]["switches"]) / jobs_n
-            figures["middle_rss_mib"] = after["rss_bytes"] / 2**20
-            figures["middle_anonymous_mib"] = after["anonymous_bytes"] / 2**20
+    figures["endpoint_cpu_us"] = 1e6 / jobs_n * (
+        stage.endpoint.cpu_s() - endpoint_s)
+    if middle:
+        figures.update(middle_figures(before, middle.used(), jobs_n))
     return figures
 
 
 def whole(scenario, jobs_n):
-    """As many jobs, and enough to fill the endpoint and share out."""
+    """As many jobs, and enough to fill the endpoint and share out.
+
+    With a service time no place of the endpoint is idle at the end, which would
+    take its part from everybody's jobs per second.
+    """
     n = max(int(jobs_n), 2 * scenario.in_flight, 20)
-    return n + -n % scenario.producers
+    shares = math.lcm(scenario.producers,
+                      scenario.places if scenario.service_ms else 1)
+    return n + -n % shares
+
+
+def in_turn(names, i):
+    """The order of round ${i}: nobody is always first, or always after the
+    same one."""
+    n, first = len(names), i % len(names)
+    step = -1 if i % 2 else 1
+    return [names[(first + step * k) % n] for k in range(n)]
 
 
 def jobs_of(stage, scenario, name, seconds, warm_n):
@@ -110,8 +127,7 @@ def measure(stage, scenario, names, repeats, seconds, warm_n=WARM_N):
             for name in names}
     runs = {name: [] for name in names}
     for i in range(repeats):
-        first = i % len(names)
-        for name in names[first:] + names[:first]:
+        for name in in_turn(names, i):
             runs[name].append(
                 run(stage, scenario, CONTESTANTS[name], jobs[name]))
             print(f"{scenario.title}: {name} {i + 1}/{repeats}: "
@@ -121,7 +137,10 @@ def measure(stage, scenario, names, repeats, seconds, warm_n=WARM_N):
 
 
 def measure_all(bin_dir, chosen, names, repeats, seconds):
-    """{scenario: {contestant: [figures]}}; ${seconds}: None for its own."""
+    """{scenario: {contestant: [figures]}}; ${seconds}: None for its own.
+
+    Each scenario has one of ${names}.
+    """
     results, sizes = {}, {}
     directory = Path(tempfile.mkdtemp(prefix="latentd-bench-"))
     try:
@@ -175,12 +194,19 @@ def main():
     chosen, wanted = choose(parser, options.names, options.quick)
     repeats = options.repeats or (1 if options.quick else REPEATS_N)
     names = [name for name in wanted if is_here(name)]
+    absent = [name for name in wanted if name not in names]
+    if absent:
+        print(f"not on this machine: {', '.join(absent)}", file=sys.stderr)
+    chosen = [s for s in chosen if set(names) & set(SCENARIOS[s].contestants)]
+    if not chosen:
+        parser.error("none of the contestants named is here and in one of the "
+                     "scenarios named")
     began_s, facts = time.monotonic(), machine()
     results, sizes = measure_all(options.bin_dir, chosen, names, repeats,
                                  0.3 if options.quick else None)
     result = {
         "machine": facts, "repeats": repeats, "quick": options.quick,
-        "absent": [name for name in wanted if name not in names],
+        "absent": absent,
         "versions": told.versions(results), "bytes": sizes,
         "memory": None if options.quick or options.names
         else memory(options.bin_dir), "runs": results}

@@ -11,11 +11,11 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 import urllib.request
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 PATIENCE_N = 3000  # turns of 10 ms
 TOOLS = Path(__file__).resolve().parents[2] / "build/tools"
 
@@ -99,15 +99,10 @@ def nginx():
 
 
 class Server:
-    """A program in the background.
+    """A program in the background."""
 
-    The kernel tells precisely what each thread used; where threads come and go,
-    as ${threads_stay} denies, the clock ticks of the process must do.
-    """
-
-    def __init__(self, argv, log, turn, threads_stay=True):
+    def __init__(self, argv, log, turn):
         self.log, self.turn = log, turn
-        self.threads_stay = threads_stay
         with log.open("wb") as out:
             self.child = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=out,
@@ -145,20 +140,24 @@ class Server:
         children = Path(f"/proc/{own}/task/{own}/children").read_text()
         return [own, *map(int, children.split())]
 
+    def cpu_s(self):
+        """CPU seconds so far, to the nanosecond, also of ended threads."""
+        # The clock of another process, as clock_getcpuclockid() makes it.
+        return sum(time.clock_gettime(~pid << 3 | 2) for pid in self.pids())
+
     def used(self):
-        """CPU seconds and context switches so far; bytes of memory now."""
-        cpu_s, switches, rss_bytes, anonymous_bytes = 0, 0, 0, 0
+        """CPU seconds and context switches so far; bytes of memory now.
+
+        Of threads that have ended no switches are known.
+        """
+        cpu_s, switches, rss_bytes, anonymous_bytes = self.cpu_s(), 0, 0, 0
         for pid in self.pids():
             proc = Path(f"/proc/{pid}")
             stat = (proc / "stat").read_text().rsplit(")", 1)[1].split()
             rss_bytes += int(stat[21]) * os.sysconf("SC_PAGE_SIZE")
             anonymous_bytes += 1024 * int(re.search(
                 r"RssAnon:\s+(\d+) kB", (proc / "status").read_text())[1])
-            if not self.threads_stay:
-                cpu_s += (int(stat[11]) + int(stat[12])) * TICK_S
-                continue
             for task in (proc / "task").iterdir():
-                cpu_s += int((task / "schedstat").read_text().split()[0]) / 1e9
                 switches += sum(map(int, re.findall(
                     r"ctxt_switches:\t(\d+)", (task / "status").read_text())))
         return {"cpu_s": cpu_s, "switches": switches, "rss_bytes": rss_bytes,
@@ -170,9 +169,9 @@ class Server:
 
 
 @contextmanager
-def running(argv, directory, turn, threads_stay=True):
+def running(argv, directory, turn):
     log = directory / f"{Path(argv[0]).name}-{free_port()}.log"
-    server = Server(argv, log, turn, threads_stay)
+    server = Server(argv, log, turn)
     try:
         yield server
     finally:
@@ -195,8 +194,7 @@ class Stage:
         self.stack = ExitStack()
         self.endpoint = self.start(
             [self.bin / "bench-canned", str(round(1000 * self.service_ms)),
-             str(self.places), *self.prepared.replies],
-            threads_stay=False)
+             str(self.places), *self.prepared.replies])
         self.ports["direct"] = self.endpoint.said_port()
         return self
 
@@ -210,9 +208,9 @@ class Stage:
                 f"http://127.0.0.1:{self.ports['direct']}/") as reply:
             return int(reply.read())
 
-    def start(self, argv, threads_stay=True):
+    def start(self, argv):
         return self.stack.enter_context(
-            running(argv, self.directory, self.turn, threads_stay))
+            running(argv, self.directory, self.turn))
 
     def write(self, file, template, **keys):
         path = self.directory / file

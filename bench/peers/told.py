@@ -180,8 +180,8 @@ def text(result):
             "ratios, not the figures.**\n\n" if load > 0.5 else "")
     said = ", ".join(f"{k} {v}" for k, v in sorted(
         result["versions"].items()))
-    absent = (f"Not here: {', '.join(result['absent'])}.\n\n"
-              if result["absent"] else "")
+    absent = (f"Not here: {', '.join(result['absent'])}; targets that compare "
+              "with them are left out.\n\n" if result["absent"] else "")
     met = sum(t["met"] for t in result["targets"])
     tables = "\n".join(table(key, runs, result["bytes"][key])
                        for key, runs in result["runs"].items())
@@ -199,6 +199,17 @@ queues: they pass everything on at once, and log nothing, as latentd does \
 here unless it says so.
 The guide has always 1 in flight. Replies are counted and measured, not \
 decoded.
+
+* PNG: liblatentd's producers get pictures that latentd has written itself, \
+from pixels; the others
+  get what the endpoint had written before.
+* Of several producers those of liblatentd are a thread and a client each; \
+curl is one process with
+  a connection for each request in flight, as everywhere.
+* Contestants through latentd with the same settings share one daemon for a \
+scenario, so its memory is
+  what all of them need.
+* A p99 is of each turn: of at most 100 jobs, the longest.
 
 {met} of {len(result['targets'])} targets met; ratios and differences are \
 medians of those of each round.

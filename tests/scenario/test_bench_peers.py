@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import plot  # noqa: E402
 import scenarios  # noqa: E402
 import told  # noqa: E402
 import works  # noqa: E402
-from servers import Stage  # noqa: E402
+from servers import Stage, running  # noqa: E402
 
 SMALL = scenarios.Scenario("small", tuple(scenarios.CONTESTANTS), 4, "small")
 
@@ -77,6 +78,43 @@ def test_a_reply_of_another_length_is_no_result(stage, name):
     assert done.returncode == 1 and not done.stdout
 
 
+def test_all_places_of_an_endpoint_are_busy_to_the_end():
+    scenario = scenarios.Scenario("timed", ("ipc",), 8, service_ms=50,
+                                  places=4, producers=6)
+    assert peers.whole(scenario, 25) == 36
+    # Without a service time there is nothing to be idle.
+    assert peers.whole(scenarios.Scenario("at once", ("ipc",), 8), 25) == 25
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+def test_nobody_has_always_the_same_turn(n):
+    names = [f"c{i}" for i in range(n)]
+    orders = [peers.in_turn(names, i) for i in range(2 * n)]
+    for i, order in enumerate(orders):
+        assert sorted(order) == names and order[0] == names[i % n]
+    if n > 2:
+        before = {(a, b) for order in orders for a, b in zip(order, order[1:])}
+        assert {(b, a) for a, b in before} == before
+
+
+def test_cpu_time_is_also_that_of_ended_threads(tmp_path):
+    burn = ("import threading, time\n"
+            "def work():\n"
+            "    while time.thread_time() < 0.2:\n"
+            "        pass\n"
+            "thread = threading.Thread(target=work)\n"
+            "thread.start()\n"
+            "thread.join()\n"
+            "print('done', flush=True)\n"
+            "threading.Event().wait()\n")
+    with running([sys.executable, "-c", burn], tmp_path,
+                 threading.Event()) as server:
+        server.wait_until(lambda: server.log.read_text() or None)
+        used = server.used()
+        assert 0.2 <= used["cpu_s"] <= server.cpu_s()
+        assert used["switches"] > 0 and used["rss_bytes"] > 2**20
+
+
 def a_run(jobs_per_s, **more):
     return {"jobs": 10, "jobs_per_s": jobs_per_s, "p50_us": 100, "p99_us": 200,
             "client_cpu_us": 10, "client_switches": 1, "client_rss_mib": 5,
@@ -122,7 +160,7 @@ def test_targets_are_judged_round_by_round():
 def test_the_page_says_what_is_met_and_what_is_absent():
     text = told.text({**RESULT, "targets": told.targets(RESULT)})
     assert "2 of 4 targets met" in text and text.count("**not met**") == 2
-    assert "Not here: nginx." in text
+    assert "Not here: nginx; targets" in text
     assert "machine was busy" not in text
     row = next(line for line in text.splitlines()
                if line.startswith("| liblatentd → ipc → latentd | 300"))
@@ -209,3 +247,10 @@ def test_a_wrong_name_is_an_error(tmp_path):
                          processes.bin_dir(), tmp_path, "no-such", check=2)
     assert b"there is no no-such; there are alone," in done.stderr
     assert json.dumps(list(tmp_path.iterdir())) == "[]"
+
+
+def test_a_scenario_without_any_of_the_contestants_is_an_error(tmp_path):
+    done = processes.run(sys.executable, BENCH / "peers/peers.py",
+                         processes.bin_dir(), tmp_path, "alone", "threads",
+                         check=2)
+    assert b"none of the contestants named is here" in done.stderr
