@@ -2,8 +2,9 @@
 /*
  * The floor: libcurl's multi interface on epoll and nothing else, with a number
  * of POST requests in flight on connections that are kept.  Who writes to an
- * endpoint in C today would write this.  A reply must have the length that is
- * expected; anything else ends the program.
+ * endpoint in C today would write this.  A GET on each opens them before the
+ * time begins, as liblatentd's producers have theirs.  A reply must have the
+ * length that is expected; anything else ends the program.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@ struct load {
 	int epoll;
 	uint64_t due_ns; /* when curl wants to be called; 0: not at all */
 	size_t jobs_n, sent_n, done_n, reply_bytes;
-	uint64_t *took_ns;
+	uint64_t *took_ns; /* NULL: connections are opened, nothing counts */
 };
 
 static int
@@ -85,8 +86,7 @@ send_request(struct load *l, struct transfer *t)
 }
 
 static void
-prepare(struct transfer *t, const char *url, struct curl_slist *headers,
-    const char *body, size_t body_bytes)
+prepare(struct transfer *t, const char *url, struct curl_slist *headers)
 {
 	CURL *e = t->easy = curl_easy_init();
 
@@ -97,8 +97,6 @@ prepare(struct transfer *t, const char *url, struct curl_slist *headers,
 	curl_easy_setopt(e, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
 	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(e, CURLOPT_POSTFIELDS, body);
-	curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE, (long)body_bytes);
 	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
 	curl_easy_setopt(e, CURLOPT_PRIVATE, t);
@@ -117,6 +115,11 @@ finish(struct load *l, CURL *easy, CURLcode code)
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
 	if (code != CURLE_OK)
 		tool_fail("transfer", curl_easy_strerror(code));
+	if (l->took_ns == NULL) {
+		l->done_n++;
+		curl_multi_remove_handle(l->multi, easy);
+		return;
+	}
 	if (status != 200 || t->got_bytes != l->reply_bytes) {
 		fprintf(stderr, "bench-curl: status %ld, %zu bytes, not %zu\n",
 		    status, t->got_bytes, l->reply_bytes);
@@ -141,13 +144,13 @@ wait_ms(const struct load *l)
 }
 
 static void
-run(struct load *l)
+run_until(struct load *l, size_t done_n)
 {
 	struct epoll_event events[64];
 	CURLMsg *message;
 	int n, left, running;
 
-	while (l->done_n < l->jobs_n) {
+	while (l->done_n < done_n) {
 		n = epoll_wait(l->epoll, events, 64, wait_ms(l));
 		for (int i = 0; i < n; i++)
 			curl_multi_socket_action(l->multi, events[i].data.fd,
@@ -165,6 +168,31 @@ run(struct load *l)
 		while ((message = curl_multi_info_read(l->multi, &left)))
 			finish(l, message->easy_handle, message->data.result);
 	}
+}
+
+/* A connection for each transfer: all begin before any is done.  Whoever is
+ * there may answer a GET as it likes. */
+static void
+open_connections(struct load *l, struct transfer *transfers, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		send_request(l, &transfers[i]);
+	run_until(l, n);
+	l->sent_n = l->done_n = 0;
+}
+
+static void
+post(struct load *l, struct transfer *transfers, size_t n, const char *body,
+    size_t body_bytes)
+{
+	for (size_t i = 0; i < n; i++) {
+		curl_easy_setopt(transfers[i].easy, CURLOPT_POSTFIELDS, body);
+		curl_easy_setopt(
+		    transfers[i].easy, CURLOPT_POSTFIELDSIZE, (long)body_bytes);
+	}
+	for (size_t i = 0; i < n; i++)
+		send_request(l, &transfers[i]);
+	run_until(l, l->jobs_n);
 }
 
 int
@@ -198,14 +226,13 @@ main(int argc, char **argv)
 	headers = curl_slist_append(headers, argv[2]);
 	headers = curl_slist_append(headers, "Content-Type: tensor/binary");
 	headers = curl_slist_append(headers, "Expect:");
+	for (size_t i = 0; i < in_flight; i++)
+		prepare(&transfers[i], argv[1], headers);
+	open_connections(&l, transfers, in_flight);
 	tally = tally_create(l.jobs_n);
 	l.took_ns = tally_took_ns(tally);
-	for (size_t i = 0; i < in_flight; i++)
-		prepare(&transfers[i], argv[1], headers, body, body_bytes);
 	tally_begin(tally);
-	for (size_t i = 0; i < in_flight; i++)
-		send_request(&l, &transfers[i]);
-	run(&l);
+	post(&l, transfers, in_flight, body, body_bytes);
 	tally_report(tally, curl_version_info(CURLVERSION_NOW)->version);
 	for (size_t i = 0; i < in_flight; i++)
 		curl_easy_cleanup(transfers[i].easy);

@@ -4,7 +4,8 @@
 guide: the queue of the Hugging Face guide, a thread that takes latents from it
 and calls requests.post() for each, as diffusers' remote_decode() does; threads:
 as many as requests in flight, a requests.Session each; aiohttp: as many tasks,
-one ClientSession.  What comes back is not decoded.
+one ClientSession.  Those that keep connections open them by a GET before the
+time begins.  What comes back is not decoded.
 
 usage: patterns.py guide|threads|aiohttp URL ACCEPT BODY_FILE REPLY_BYTES JOBS
                    IN_FLIGHT
@@ -32,6 +33,13 @@ class Load:
     jobs_n: int
     in_flight: int
     took_s: list = field(default_factory=list)
+    before: resource.struct_rusage = None
+    start_s: float = 0
+
+    def begin(self):
+        """The first job is sent after this."""
+        self.before = resource.getrusage(resource.RUSAGE_SELF)
+        self.start_s = time.perf_counter()
 
     @property
     def headers(self):
@@ -64,6 +72,7 @@ def guide(load):
 
     thread = threading.Thread(target=work)
     thread.start()
+    load.begin()
     for _ in range(load.jobs_n):
         room.acquire()
         waiting.put(time.perf_counter())
@@ -77,9 +86,12 @@ def threads(load):
 
     # Each next() of one iterator is atomic.
     left = iter(range(load.jobs_n))
+    ready = threading.Barrier(load.in_flight, load.begin)
 
     def work():
         with requests.Session() as session:
+            session.get(load.url)
+            ready.wait()
             for _ in left:
                 load.post(session.post)
 
@@ -96,6 +108,10 @@ def with_aiohttp(load):
 
     left = iter(range(load.jobs_n))
 
+    async def connect(session):
+        async with session.get(load.url) as reply:
+            await reply.read()
+
     async def work(session):
         for _ in left:
             start_s = time.perf_counter()
@@ -106,6 +122,9 @@ def with_aiohttp(load):
     async def run():
         async with aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0)) as session:
+            await asyncio.gather(
+                *(connect(session) for _ in range(load.in_flight)))
+            load.begin()
             await asyncio.gather(
                 *(work(session) for _ in range(load.in_flight)))
 
@@ -131,11 +150,9 @@ def main():
     __import__(MODULES[name])
     load = Load(url, accept, Path(body).read_bytes(), int(reply_bytes),
                 int(jobs_n), int(in_flight))
-    before, start_s = resource.getrusage(resource.RUSAGE_SELF), \
-        time.perf_counter()
     version = PATTERNS[name](load)
-    wall_s = time.perf_counter() - start_s
-    after = resource.getrusage(resource.RUSAGE_SELF)
+    wall_s = time.perf_counter() - load.start_s
+    before, after = load.before, resource.getrusage(resource.RUSAGE_SELF)
     took_us = sorted(1e6 * took_s for took_s in load.took_s)
     n = load.jobs_n
     assert len(took_us) == n, f"{len(took_us)} of {n} jobs"
