@@ -14,6 +14,8 @@ def test_help_names_every_command():
                     b"lint"):
         assert b"\n  " + command in done.stdout
     assert processes.run(DEV, check=0).stdout == done.stdout
+    assert processes.run(DEV, "bench", "--help", check=0).stdout \
+        == done.stdout
 
 
 @pytest.mark.parametrize("arguments, sentence", [
@@ -30,6 +32,9 @@ def test_help_names_every_command():
     (["test", "--kill"], b"--kill needs a number"),
     (["test", "--kill", "0"], b"--kill needs a number"),
     (["test", "--fast"], b'no option "--fast"'),
+    (["bench", "nonsense"], b'no benchmark "nonsense"; there are peers '),
+    (["bench", "--quick", "nonsense"], b'no benchmark "nonsense"'),
+    (["bench", "--quick", "queue"], b"queue has no quick form"),
 ])
 def test_a_wrong_argument_is_refused_before_anything_runs(arguments, sentence):
     done = processes.run(DEV, *arguments, check=1)
