@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/support"))
 
 import wire  # noqa: E402
-from host import keep, machine  # noqa: E402
+from host import keep, machine, run_main  # noqa: E402
 
 SERVICE_MS, PARALLEL, SEED = 50, 4, 7
 JOBS_N, FULL, HALF = 2400, 48, 6
@@ -203,4 +203,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

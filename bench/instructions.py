@@ -21,7 +21,7 @@ from pathlib import Path
 from PIL import Image
 
 import pictures
-from host import keep, machine
+from host import keep, machine, run_main
 
 MESSAGES = ("submit", "accepted", "collect", "result")
 STEPS = {
@@ -119,4 +119,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

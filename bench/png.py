@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 import pictures
-from host import keep, machine
+from host import keep, machine, run_main
 
 REPEATS, QUICK_REPEATS = 5, 1
 SIDE, QUICK_SIDE = 1024, 128
@@ -150,4 +150,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

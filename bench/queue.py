@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import queue_memory
-from host import keep, machine
+from host import keep, machine, run_main
 
 STEPS = {"push_ns": "push", "pop_ns": "pop", "cancel_ns": "cancel",
          "deadline_ns": "deadline, watched and forgotten"}
@@ -67,4 +67,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 import wire  # noqa: E402
-from host import keep, machine  # noqa: E402
+from host import keep, machine, run_main  # noqa: E402
 
 PRODUCERS_N = 16
 ROUNDS_N = 3
@@ -202,4 +202,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -32,7 +32,7 @@ import growth_told  # noqa: E402
 import peers  # noqa: E402
 import wire  # noqa: E402
 import works  # noqa: E402
-from host import keep, machine  # noqa: E402
+from host import keep, machine, run_main  # noqa: E402
 from scenarios import CONTESTANTS, Scenario  # noqa: E402
 from servers import SPOOL, Stage  # noqa: E402
 
@@ -296,4 +296,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

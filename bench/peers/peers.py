@@ -25,9 +25,10 @@ from pathlib import Path
 # At the end: bench/queue.py is not the one that requests wants.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+import queue_memory  # noqa: E402
 import told  # noqa: E402
 import works  # noqa: E402
-from host import keep, machine  # noqa: E402
+from host import keep, machine, run_main  # noqa: E402
 from scenarios import (  # noqa: E402
     CONTESTANTS, QUICK, SCENARIOS, is_here)
 from servers import Stage  # noqa: E402
@@ -164,13 +165,6 @@ def measure_all(bin_dir, chosen, names, repeats, seconds):
     return results, sizes
 
 
-def memory(bin_dir):
-    done = subprocess.run(
-        [sys.executable, HERE.parent / "queue_memory.py", bin_dir],
-        stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
-
-
 def choose(parser, names, quick):
     """The scenarios and contestants that ${names} mean."""
     for name in names:
@@ -209,7 +203,7 @@ def main():
         "absent": absent,
         "versions": told.versions(results), "bytes": sizes,
         "memory": None if options.quick or options.names
-        else memory(options.bin_dir), "runs": results}
+        else queue_memory.measure(options.bin_dir), "runs": results}
     result["targets"] = told.targets(result)
     result["seconds"] = time.monotonic() - began_s
     text = told.text(result)
@@ -222,4 +216,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

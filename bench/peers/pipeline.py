@@ -30,7 +30,7 @@ sys.path.append(str(HERE.parent))
 
 import plot  # noqa: E402
 import works  # noqa: E402
-from host import keep, machine  # noqa: E402
+from host import keep, machine, run_main  # noqa: E402
 from servers import Stage  # noqa: E402
 
 # Seconds of a decode in the guide: docs/source/en/hybrid_inference/
@@ -46,6 +46,18 @@ MODES = {"serial": "serial", "queue": "threaded queue", "latentd": "latentd"}
 TIMES_DECODE = (4, 0.5)
 PRODUCERS_N, PICTURES_N, PLACES, SCALE, REPEATS_N = 3, 12, 4, 0.25, 5
 GENERATES, DECODES = plot.COLOURS[0], plot.COLOURS[1]
+
+
+def let_go(children, mode):
+    """Have all begin at once: when that was, and what they told."""
+    for child in children:
+        if child.stdout.readline() != "ready\n":
+            raise RuntimeError(f"a producer ({mode}) does not start")
+    begin_s = time.monotonic()
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    return begin_s, [json.loads(child.stdout.readline()) for child in children]
 
 
 def produce(stage, mode, model, body, generate_s, pictures_n):
@@ -66,14 +78,12 @@ def produce(stage, mode, model, body, generate_s, pictures_n):
              str(generate_s), str(pictures_n)], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True, env=environment))
             for _ in range(PRODUCERS_N)]
-        for child in children:
-            if child.stdout.readline() != "ready\n":
-                raise RuntimeError(f"a producer ({mode}) does not start")
-        begin_s = time.monotonic()
-        for child in children:
-            child.stdin.write("go\n")
-            child.stdin.flush()
-        told = [json.loads(child.stdout.readline()) for child in children]
+        try:
+            begin_s, told = let_go(children, mode)
+        except BaseException:
+            for child in children:
+                child.kill()
+            raise
     return [{what: [[b - begin_s, e - begin_s] for b, e in spans]
              for what, spans in one.items()} for one in told]
 
@@ -237,4 +247,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

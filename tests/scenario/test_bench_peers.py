@@ -4,6 +4,7 @@ asserted."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -254,3 +255,32 @@ def test_a_scenario_without_any_of_the_contestants_is_an_error(tmp_path):
                          processes.bin_dir(), tmp_path, "alone", "threads",
                          check=2)
     assert b"none of the contestants named is here" in done.stderr
+
+
+@pytest.mark.parametrize("number, status", [
+    (signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 128 + signal.SIGTERM)])
+def test_a_run_that_is_interrupted_leaves_nothing(number, status):
+    with processes.short_directory() as directory:
+        child = subprocess.Popen(
+            [sys.executable, BENCH / "peers/peers.py", processes.bin_dir(),
+             directory, "--quick", "--repeats", "100000", "alone", "gateway"],
+            env={**os.environ, "TMPDIR": str(directory)},
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            start_new_session=True)
+        try:
+            # In the middle of it: its daemon and its endpoint run.
+            assert "1/100000" in child.stderr.readline()
+            assert len(list(Path(directory).iterdir())) == 1
+            if number == signal.SIGINT:
+                # As a terminal does it, to all.
+                os.killpg(child.pid, number)
+            else:
+                child.send_signal(number)
+            said = child.communicate(timeout=processes.PATIENCE_S)[1]
+            assert child.returncode == status and "Traceback" not in said
+        finally:
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGKILL)
+        with pytest.raises(ProcessLookupError):
+            os.killpg(child.pid, 0)
+        assert not list(Path(directory).iterdir())
