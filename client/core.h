@@ -18,6 +18,7 @@
 
 #include <nng/nng.h>
 
+#include "dial.h"
 #include "jobs.h"
 #include "latentd/client.h"
 #include "message.h"
@@ -114,6 +115,7 @@ struct latentd_client {
 	uint64_t max_bytes;
 	nng_socket socket;
 	bool socket_open;
+	struct dial dial;
 	struct channel channels[CHANNELS];
 	struct timer busy_timer; /* holds SUBMIT back */
 	struct timer collect_timer; /* holds COLLECT back after an error */

@@ -19,12 +19,12 @@
 #include <nng/protocol/reqrep0/req.h>
 
 #include "acks.h"
+#include "dial.h"
 #include "due.h"
 #include "identity.h"
 #include "missing.h"
 #include "reply.h"
 #include "timer.h"
-#include "tls.h"
 
 #define RECONNECT_MIN_MS 50
 #define RECONNECT_MAX_MS 2000
@@ -123,6 +123,7 @@ on_pipe(nng_pipe pipe, nng_pipe_ev ev, void *arg)
 	session_pump(c);
 	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->mutex);
+	dial_pipe(&c->dial, pipe, ev);
 }
 
 static int
@@ -180,7 +181,8 @@ session_open(
 	if (rv != 0)
 		return reason_set(why, LATENTD_ERR_MEMORY,
 		    "cannot set up a socket: %s", nng_strerror(rv));
-	rv = tls_dial(c->socket, c->url, tls, NNG_FLAG_NONBLOCK, why);
+	rv =
+	    dial_open(&c->dial, c->socket, c->url, tls, NNG_FLAG_NONBLOCK, why);
 	if (rv != 0 && why->err == LATENTD_OK)
 		return reason_set(why, LATENTD_ERR_INVALID,
 		    "cannot use the URL %s: %s; use ipc:///PATH, "
@@ -192,6 +194,7 @@ session_open(
 void
 session_close(struct latentd_client *c)
 {
+	dial_stop(&c->dial);
 	if (c->socket_open) {
 		nng_pipe_notify(c->socket, NNG_PIPE_EV_ADD_POST, NULL, NULL);
 		nng_pipe_notify(c->socket, NNG_PIPE_EV_REM_POST, NULL, NULL);
@@ -200,6 +203,7 @@ session_close(struct latentd_client *c)
 	for (size_t i = 0; i < CHANNELS; i++)
 		nng_aio_free(c->channels[i].aio);
 	timer_close_all(c);
+	dial_fini(&c->dial);
 }
 
 /* Make nng forget a request that was withdrawn. */

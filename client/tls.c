@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The files are read once, when the client is opened: nng keeps what they held
- * for as long as the dialer lives, and dials again by itself.
+ * for all its dialers.
  */
 #include "tls.h"
 
@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <nng/supplemental/tls/tls.h>
 
 #include "core.h"
 
@@ -145,19 +143,12 @@ set_name(nng_tls_config *config, const char *url, const char *name)
 }
 
 static int
-set_up(nng_dialer dialer, const char *url, const struct latentd_tls *tls,
+set_up(nng_tls_config *config, const char *url, const struct latentd_tls *tls,
     struct reason *why)
 {
-	static const struct latentd_tls defaults;
-	nng_tls_config *config;
-	int rv = nng_tls_config_alloc(&config, NNG_TLS_MODE_CLIENT);
-
-	if (rv != 0)
-		return rv;
-	if (tls == NULL)
-		tls = &defaults;
 	/* The older versions' own default begins with 1.0. */
-	rv = nng_tls_config_version(config, NNG_TLS_1_2, NNG_TLS_1_3);
+	int rv = nng_tls_config_version(config, NNG_TLS_1_2, NNG_TLS_1_3);
+
 	if (rv == NNG_ENOTSUP)
 		rv = nng_tls_config_version(config, NNG_TLS_1_2, NNG_TLS_1_2);
 	if (rv == 0)
@@ -170,23 +161,27 @@ set_up(nng_dialer dialer, const char *url, const struct latentd_tls *tls,
 	if (rv == 0)
 		rv = set_name(
 		    config, url, given(tls->server_name, "LATENTD_TLS_NAME"));
-	if (rv == 0)
-		rv = nng_dialer_set_ptr(dialer, NNG_OPT_TLS_CONFIG, config);
-	nng_tls_config_free(config);
 	return rv;
 }
 
 int
-tls_dial(nng_socket socket, const char *url, const struct latentd_tls *tls,
-    int flags, struct reason *why)
+tls_config(nng_tls_config **config, const char *url,
+    const struct latentd_tls *tls, struct reason *why)
 {
-	nng_dialer dialer;
-	int rv = nng_dialer_create(&dialer, socket, url);
+	static const struct latentd_tls defaults;
+	int rv;
 
-	why->err = LATENTD_OK;
-	if (rv == 0 && strncmp(url, SCHEME, strlen(SCHEME)) == 0)
-		rv = set_up(dialer, url, tls, why);
-	if (rv == 0)
-		rv = nng_dialer_start(dialer, flags);
+	*config = NULL;
+	if (strncmp(url, SCHEME, strlen(SCHEME)) != 0)
+		return 0;
+	if ((rv = nng_tls_config_alloc(config, NNG_TLS_MODE_CLIENT)) != 0) {
+		*config = NULL;
+		return rv;
+	}
+	rv = set_up(*config, url, tls != NULL ? tls : &defaults, why);
+	if (rv != 0) {
+		nng_tls_config_free(*config);
+		*config = NULL;
+	}
 	return rv;
 }

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "core.h"
-#include "tls.h"
+#include "dial.h"
 
 #include <nng/protocol/pubsub0/sub.h>
 
@@ -21,6 +21,7 @@
 
 struct latentd_watch {
 	nng_socket socket;
+	struct dial dial;
 	int fd;
 	nng_msg *msg; /* the latest event points into it */
 	struct latentd_event event;
@@ -33,8 +34,23 @@ struct latentd_watch {
 	bool left; /* nobody waits for that any more */
 };
 
+static void
+on_pipe(nng_pipe pipe, nng_pipe_ev ev, void *arg)
+{
+	dial_pipe(arg, pipe, ev);
+}
+
+static void
+hang_up(struct latentd_watch *w)
+{
+	dial_stop(&w->dial);
+	nng_close(w->socket);
+	dial_fini(&w->dial);
+}
+
 static enum latentd_err
-dial(struct latentd_watch *w, const char *url, const struct latentd_tls *tls)
+subscribe(
+    struct latentd_watch *w, const char *url, const struct latentd_tls *tls)
 {
 	struct reason why = {.err = LATENTD_OK};
 	int rv = nng_sub0_open(&w->socket);
@@ -51,10 +67,16 @@ dial(struct latentd_watch *w, const char *url, const struct latentd_tls *tls)
 	if (rv == 0)
 		rv = nng_socket_get_int(w->socket, NNG_OPT_RECVFD, &w->fd);
 	if (rv == 0)
-		rv = tls_dial(w->socket, url, tls, 0, &why);
+		rv = nng_pipe_notify(
+		    w->socket, NNG_PIPE_EV_ADD_POST, on_pipe, &w->dial);
+	if (rv == 0)
+		rv = nng_pipe_notify(
+		    w->socket, NNG_PIPE_EV_REM_POST, on_pipe, &w->dial);
+	if (rv == 0)
+		rv = dial_open(&w->dial, w->socket, url, tls, 0, &why);
 	if (rv == 0)
 		return LATENTD_OK;
-	nng_close(w->socket);
+	hang_up(w);
 	if (why.err != LATENTD_OK)
 		return reason_set(client_reason(), why.err, "%s", why.text);
 	return reason_set(client_reason(),
@@ -80,7 +102,7 @@ latentd_watch_open_tls(struct latentd_watch **watch, const char *url,
 	if ((w = calloc(1, sizeof(*w))) == NULL)
 		return reason_set(
 		    client_reason(), LATENTD_ERR_MEMORY, "no memory to watch");
-	if ((err = dial(w, url, tls)) != LATENTD_OK) {
+	if ((err = subscribe(w, url, tls)) != LATENTD_OK) {
 		free(w);
 		return err;
 	}
@@ -201,7 +223,7 @@ disconnect(void *arg)
 	struct latentd_watch *w = arg;
 	bool left;
 
-	nng_close(w->socket);
+	hang_up(w);
 	pthread_mutex_lock(&w->mutex);
 	w->closed = true;
 	left = w->left;

@@ -5,6 +5,7 @@
  */
 #include "fake_daemon.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include <criterion/criterion.h>
 #include <nng/protocol/reqrep0/rep.h>
 
+#define IPC "ipc://"
 #define PATIENCE_MS 60000
 #define TRY_MS 20
 
@@ -23,15 +25,36 @@ listen_at(struct fake_daemon *d)
 	cr_assert_eq(nng_listen(d->socket, d->url, NULL, 0), 0);
 }
 
-void
-fake_open(struct fake_daemon *d, uint64_t instance)
+static void
+init(struct fake_daemon *d, uint64_t instance)
 {
 	memset(d, 0, sizeof(*d));
 	TAILQ_INIT(&d->backlog);
 	d->instance = instance;
-	snprintf(d->url, sizeof(d->url), "ipc:///tmp/latentd-unit-%d.sock",
+}
+
+void
+fake_open(struct fake_daemon *d, uint64_t instance)
+{
+	init(d, instance);
+	snprintf(d->url, sizeof(d->url), IPC "/tmp/latentd-unit-%d.sock",
 	    (int)getpid());
 	listen_at(d);
+}
+
+void
+fake_open_tcp(struct fake_daemon *d, uint64_t instance)
+{
+	nng_listener listener;
+	nng_sockaddr at;
+
+	init(d, instance);
+	cr_assert_eq(nng_rep0_open(&d->socket), 0);
+	cr_assert_eq(
+	    nng_listen(d->socket, "tcp://127.0.0.1:0", &listener, 0), 0);
+	cr_assert_eq(nng_listener_get_addr(listener, NNG_OPT_LOCADDR, &at), 0);
+	snprintf(d->url, sizeof(d->url), "tcp://127.0.0.1:%d",
+	    ntohs(at.s_in.sa_port));
 }
 
 static void
@@ -52,7 +75,8 @@ fake_close(struct fake_daemon *d)
 		request_free(req);
 	}
 	nng_close(d->socket);
-	unlink(d->url + strlen("ipc://"));
+	if (strncmp(d->url, IPC, strlen(IPC)) == 0)
+		unlink(d->url + strlen(IPC));
 }
 
 void

@@ -36,11 +36,13 @@ struct fake_daemon {
 };
 
 /* fake_open(d, instance): listen at a URL of this process's own.
+ * fake_open_tcp(d, instance): the same, at a port of loopback.
  * fake_reopen(d, instance): go away and come back, as after a crash;
  * unanswered requests are forgotten.  Nothing may be about to arrive, see
  * fake_await(): nng 1.5.2 never returns from nng_close() when it has read the
  * length of a message and not yet the message. */
 void fake_open(struct fake_daemon *d, uint64_t instance);
+void fake_open_tcp(struct fake_daemon *d, uint64_t instance);
 void fake_reopen(struct fake_daemon *d, uint64_t instance);
 void fake_close(struct fake_daemon *d);
 
