@@ -11,9 +11,13 @@ import servers
 @dataclass(frozen=True)
 class Contestant:
     title: str
-    client: str  # "guide", ..., "curl" or "producers"
+    client: str  # "guide", ..., "curl", "producers" or "nng"
     middle: str = ""  # what stands before the endpoint; "": nothing
-    scheme: str = ""  # of the daemon's URL, for producers
+    scheme: str = ""  # of the middle's URL, for producers and nng
+
+    @property
+    def reaches_endpoint(self):
+        return self.middle != "nng"
 
 
 CONTESTANTS = {
@@ -24,6 +28,8 @@ CONTESTANTS = {
     "haproxy": Contestant("curl → HAProxy", "curl", "haproxy"),
     "nginx": Contestant("curl → nginx", "curl", "nginx"),
     "gateway": Contestant("curl → latentd's gateway", "curl", "latentd"),
+    "nng-ipc": Contestant("nng alone (its floor) → ipc", "nng", "nng", "ipc"),
+    "nng-tcp": Contestant("nng alone (its floor) → tcp", "nng", "nng", "tcp"),
     "ipc": Contestant("liblatentd → ipc → latentd", "producers", "latentd",
                       "ipc"),
     "tcp": Contestant("liblatentd → tcp → latentd", "producers", "latentd",
@@ -68,11 +74,11 @@ FEW = ("curl", "haproxy", "gateway", "ipc")
 SCENARIOS = {
     "alone": Scenario(
         "service time 0, 1 in flight",
-        ("guide", *PROXIES, "ipc-spool"), 1),
+        ("guide", *PROXIES, "nng-ipc", "nng-tcp", "ipc-spool"), 1),
     "sixteen": Scenario(
         "service time 0, 16 in flight",
-        ("threads", "aiohttp", *PROXIES, "ipc-spool", "gateway-spool",
-         "ipc-logged"), 16),
+        ("threads", "aiohttp", *PROXIES, "nng-ipc", "nng-tcp", "ipc-spool",
+         "gateway-spool", "ipc-logged"), 16),
     "sixty-four": Scenario(
         "service time 0, 64 in flight", ("aiohttp", *PROXIES), 64),
     "crowd": Scenario("service time 0, 256 in flight", PROXIES, 256),

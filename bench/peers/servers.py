@@ -223,7 +223,8 @@ class Stage:
         """The program of that name, started when it is asked for first."""
         if name not in self.middles:
             start = {"haproxy": self.start_haproxy,
-                     "nginx": self.start_nginx}.get(name, self.start_latentd)
+                     "nginx": self.start_nginx,
+                     "nng": self.start_nng}.get(name, self.start_latentd)
             self.ports[name] = free_port()
             self.middles[name] = start(name)
             self.middles[name].wait_port(self.ports[name])
@@ -248,6 +249,14 @@ class Stage:
             user="user root;" if os.geteuid() == 0 else "")
         return self.start([nginx(), "-e", "stderr", "-p", self.directory,
                            "-c", path])
+
+    def start_nng(self, name):
+        """What answers by itself: nothing reaches the endpoint."""
+        self.ports[f"{name} tcp"] = self.ports[name]
+        return self.start(
+            [self.bin / "bench-nng", "serve", str(self.prepared.reply_bytes),
+             f"tcp://127.0.0.1:{self.ports[name]}",
+             f"ipc://{self.directory}/{name}.sock"])
 
     def start_latentd(self, name):
         """The daemon in the setting of that name."""

@@ -13,6 +13,7 @@ from scenarios import CONTESTANTS, SCENARIOS
 CEILING_MIN, GUIDE_MIN, RATE_MIN, CPU_MAX = 0.985, 16, 0.9, 1.2
 ADDED_P50_US, ADDED_P99_US = 220, 1000
 MEMORY_PART, MEMORY_MORE_BYTES = 1.02, 20 * 2**20
+LIBRARIES = {"curl": "libcurl", "producers": "latentd", "nng": "nng"}
 OWN = {"ipc": "nng over ipc", "tcp": "nng over tcp", "gateway": "the gateway"}
 
 
@@ -93,10 +94,8 @@ def versions(results):
         for name, some in runs.items():
             client = CONTESTANTS[name].client
             said = some[-1]["version"]
-            if client == "curl":
-                found["libcurl"] = said
-            elif client == "producers":
-                found["latentd"] = said
+            if client in LIBRARIES:
+                found[LIBRARIES[client]] = said
             else:
                 found.update([said.split()])
     for program in (servers.haproxy(), servers.nginx()):
@@ -197,6 +196,9 @@ what stands in the middle and the endpoint share the processors. HAProxy and \
 nginx are not
 queues: they pass everything on at once, and log nothing, as latentd does \
 here unless it says so.
+nng alone is one request and one reply of these sizes, answered from memory:
+what remains when \
+latentd and the endpoint cost nothing.
 The guide has always 1 in flight. Replies are counted and measured, not \
 decoded.
 
@@ -221,7 +223,7 @@ medians of those of each round.
 
 def colour_of(name):
     one = CONTESTANTS[name]
-    if name == "curl":
+    if name == "curl" or one.client == "nng":
         return plot.GREY
     if one.middle in ("haproxy", "nginx"):
         return plot.COLOURS[3]

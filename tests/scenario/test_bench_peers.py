@@ -48,14 +48,16 @@ def test_every_contestant_does_its_jobs(stage, name):
     if not scenarios.is_here(name):
         pytest.skip(f"what {name} needs is not here")
     runs = peers.measure(stage, SMALL, [name], 2, 0.02, warm_n=8)[name]
-    # A trial, and then the same number twice; the endpoint counted as many.
+    # A trial, and then the same number twice; the endpoint counted as many,
+    # or none of those that never get there.
     assert len(runs) == 2 and runs[0]["jobs"] == runs[1]["jobs"] >= 20
-    assert stage.served_n() > 2 * runs[0]["jobs"]
+    reaches = scenarios.CONTESTANTS[name].reaches_endpoint
+    assert (stage.served_n() > 2 * runs[0]["jobs"]) == reaches
     for one in runs:
         assert 0 < one["p50_us"] <= one["p99_us"]
         # None of four can have had less than the service time.
-        assert one["p50_us"] >= 1000
-        assert one["jobs_per_s"] <= 4000
+        assert one["p50_us"] >= 1000 or not reaches
+        assert one["jobs_per_s"] <= 4000 or not reaches
         assert one["client_cpu_us"] > 0 and one["client_rss_mib"] > 1
         assert ("middle_cpu_us" in one) == bool(
             scenarios.CONTESTANTS[name].middle)
@@ -69,9 +71,10 @@ def test_many_producers_share_the_jobs(stage):
     assert one["jobs"] == 24
 
 
-@pytest.mark.parametrize("name", ["guide", "threads", "curl", "ipc"])
+@pytest.mark.parametrize("name", [
+    "guide", "threads", "curl", "ipc", "nng-ipc"])
 def test_a_reply_of_another_length_is_no_result(stage, name):
-    stage.middle("latentd")
+    stage.middle(scenarios.CONTESTANTS[name].middle or "latentd")
     argv = peers.argv_of(stage, SMALL, scenarios.CONTESTANTS[name], 4, 1)
     argv[argv.index(stage.prepared.reply_bytes)] += 1
     done = subprocess.run(list(map(str, argv)), capture_output=True,
