@@ -15,7 +15,11 @@
 
 #include "ctl.h"
 
+/* timeout(1), for one, signals its child and then its child's whole group. */
+#define ONE_SIGNAL_MS 100
+
 static volatile sig_atomic_t caught;
+static volatile int64_t caught_at_ms;
 static int signal_fd = -1;
 
 static void
@@ -24,9 +28,13 @@ on_signal(int number)
 	static const uint64_t one = 1;
 
 	(void)number;
-	if (caught)
-		_exit(CTL_INTERRUPTED);
+	if (caught) {
+		if (ctl_now_ms() - caught_at_ms >= ONE_SIGNAL_MS)
+			_exit(CTL_INTERRUPTED);
+		return;
+	}
 	caught = 1;
+	caught_at_ms = ctl_now_ms();
 	(void)!write(signal_fd, &one, sizeof(one));
 }
 
@@ -41,6 +49,8 @@ ctl_catch_signals(void)
 	action.sa_handler = on_signal;
 	action.sa_flags = SA_RESTART;
 	sigemptyset(&action.sa_mask);
+	sigaddset(&action.sa_mask, SIGINT);
+	sigaddset(&action.sa_mask, SIGTERM);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 }

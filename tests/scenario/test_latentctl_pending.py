@@ -107,6 +107,21 @@ def test_ctrl_c_cancels_what_is_pending(
     assert names(tmp_path / "out") == []
 
 
+def test_two_signals_that_come_together_are_one(
+        start, background, latentctl, tmp_path):
+    """As timeout(1) sends them, to its child and to its child's group."""
+    daemon = start(then=never)
+    process = background(daemon, "decode", *make_files(tmp_path, 3), *MODEL,
+                         "--out", tmp_path / "out")
+    wait_jobs(latentctl, daemon, active=2, queued=1)
+    process.signal(signal.SIGINT)
+    process.signal(signal.SIGTERM)
+    assert process.wait() == 130
+    report = report_of(latentctl, daemon)
+    assert report["jobs"]["cancelled_total"] == 3
+    assert report["jobs"]["kept"] == 0
+
+
 def test_a_second_ctrl_c_ends_at_once(
         start, background, latentctl, tmp_path):
     daemon = start(then=never)
@@ -117,7 +132,12 @@ def test_a_second_ctrl_c_ends_at_once(
     daemon.signal(signal.SIGSTOP)
     try:
         process.signal(signal.SIGINT)
-        process.signal(signal.SIGTERM)
+
+        def it_ends():
+            process.signal(signal.SIGTERM)
+            return not process.running()
+
+        processes.wait_until(it_ends, "a later signal ends it")
         assert process.wait() == 130
     finally:
         daemon.signal(signal.SIGCONT)
