@@ -181,6 +181,9 @@ def text(result):
         result["versions"].items()))
     absent = (f"Not here: {', '.join(result['absent'])}; targets that compare "
               "with them are left out.\n\n" if result["absent"] else "")
+    nng = ("nng alone is one request and one reply of these sizes, answered "
+           "from memory:\nwhat remains when latentd and the endpoint cost "
+           "nothing.\n" if "nng" in result["versions"] else "")
     met = sum(t["met"] for t in result["targets"])
     tables = "\n".join(table(key, runs, result["bytes"][key])
                        for key, runs in result["runs"].items())
@@ -196,10 +199,7 @@ what stands in the middle and the endpoint share the processors. HAProxy and \
 nginx are not
 queues: they pass everything on at once, and log nothing, as latentd does \
 here unless it says so.
-nng alone is one request and one reply of these sizes, answered from memory:
-what remains when \
-latentd and the endpoint cost nothing.
-The guide has always 1 in flight. Replies are counted and measured, not \
+{nng}The guide has always 1 in flight. Replies are counted and measured, not \
 decoded.
 
 * PNG: liblatentd's producers get pictures that latentd has written itself, \

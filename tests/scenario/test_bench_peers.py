@@ -165,7 +165,9 @@ def test_the_page_says_what_is_met_and_what_is_absent():
     text = told.text({**RESULT, "targets": told.targets(RESULT)})
     assert "2 of 4 targets met" in text and text.count("**not met**") == 2
     assert "Not here: nginx; targets" in text
-    assert "machine was busy" not in text
+    assert "machine was busy" not in text and "nng alone" not in text
+    assert "nng alone" in told.text({
+        **RESULT, "versions": {"nng": "1"}, "targets": []})
     row = next(line for line in text.splitlines()
                if line.startswith("| liblatentd → ipc → latentd | 300"))
     assert "300 (100–800)" in row
