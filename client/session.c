@@ -108,6 +108,7 @@ on_pipe(nng_pipe pipe, nng_pipe_ev ev, void *arg)
 {
 	struct latentd_client *c = arg;
 
+	dial_pipe(&c->dial, pipe, ev);
 	pthread_mutex_lock(&c->mutex);
 	if (ev == NNG_PIPE_EV_ADD_POST) {
 		c->pipe_id = nng_pipe_id(pipe);
@@ -123,7 +124,6 @@ on_pipe(nng_pipe pipe, nng_pipe_ev ev, void *arg)
 	session_pump(c);
 	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->mutex);
-	dial_pipe(&c->dial, pipe, ev);
 }
 
 static int

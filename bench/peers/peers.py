@@ -3,7 +3,8 @@
 
 Every scenario has an endpoint that answers from memory (bench-canned) and its
 contestants, which take turns: each round begins with the next one, and every
-second one goes backwards.  Writes peers.json, peers.md and peers-*.svg into the directory of results.
+second one goes backwards.  Writes peers.json, peers.md and peers-*.svg into the
+directory of results.
 
 usage: peers.py BIN_DIR RESULTS_DIR [--quick] [--repeats N] [NAME...]
 
