@@ -114,8 +114,11 @@ def test_two_signals_that_come_together_are_one(
     process = background(daemon, "decode", *make_files(tmp_path, 3), *MODEL,
                          "--out", tmp_path / "out")
     wait_jobs(latentctl, daemon, active=2, queued=1)
+    # Between two that are sent to who runs, much time may pass here.
+    process.signal(signal.SIGSTOP)
     process.signal(signal.SIGINT)
     process.signal(signal.SIGTERM)
+    process.signal(signal.SIGCONT)
     assert process.wait() == 130
     report = report_of(latentctl, daemon)
     assert report["jobs"]["cancelled_total"] == 3
