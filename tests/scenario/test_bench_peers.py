@@ -4,11 +4,14 @@ asserted."""
 
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import xml.etree.ElementTree as xml
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,39 @@ def test_a_reply_of_another_length_is_no_result(stage, name):
     done = subprocess.run(list(map(str, argv)), capture_output=True,
                           timeout=processes.PATIENCE_S)
     assert done.returncode == 1 and not done.stdout
+
+
+def test_an_endpoint_serves_requests_in_the_order_they_came(stage):
+    """Of those that come together, too: here it is stopped meanwhile."""
+    pid, turns = stage.endpoint.child.pid, select.epoll()
+    peers_n = 64
+    with ExitStack() as stack:
+        stack.callback(turns.close)
+        sockets, order = [], {}
+        for i in range(peers_n):
+            sock = stack.enter_context(socket.create_connection(
+                ("127.0.0.1", stage.ports["direct"])))
+            # So that it is accepted, and whoever serves it waits.
+            sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert sock.recv(1024).startswith(b"HTTP/1.1 200")
+            turns.register(sock, select.EPOLLIN | select.EPOLLONESHOT)
+            order[sock.fileno()] = i
+            sockets.append(sock)
+        # It has done with the last of them, too.
+        stage.served_n()
+        os.kill(pid, signal.SIGSTOP)
+        stack.callback(os.kill, pid, signal.SIGCONT)
+        assert os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+        for sock in sockets:
+            sock.sendall(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+        os.kill(pid, signal.SIGCONT)
+        came = []
+        while len(came) < peers_n:
+            # As the kernel got them, however late this looks.
+            events = turns.poll(processes.PATIENCE_S)
+            assert events
+            came += [order[fd] for fd, _ in events]
+    assert came == list(range(peers_n))
 
 
 def test_all_places_of_an_endpoint_are_busy_to_the_end():
