@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -18,23 +19,22 @@
 /* timeout(1), for one, signals its child and then its child's whole group. */
 #define ONE_SIGNAL_MS 100
 
-static volatile sig_atomic_t caught;
-static volatile int64_t caught_at_ms;
+/* 0: none yet.  Two signals may be handled by two threads at once. */
+static atomic_int_least64_t caught_at_ms;
 static int signal_fd = -1;
 
 static void
 on_signal(int number)
 {
 	static const uint64_t one = 1;
+	int64_t now_ms = ctl_now_ms(), first_ms = 0;
 
 	(void)number;
-	if (caught) {
-		if (ctl_now_ms() - caught_at_ms >= ONE_SIGNAL_MS)
+	if (!atomic_compare_exchange_strong(&caught_at_ms, &first_ms, now_ms)) {
+		if (now_ms - first_ms >= ONE_SIGNAL_MS)
 			_exit(CTL_INTERRUPTED);
 		return;
 	}
-	caught = 1;
-	caught_at_ms = ctl_now_ms();
 	(void)!write(signal_fd, &one, sizeof(one));
 }
 
@@ -49,8 +49,6 @@ ctl_catch_signals(void)
 	action.sa_handler = on_signal;
 	action.sa_flags = SA_RESTART;
 	sigemptyset(&action.sa_mask);
-	sigaddset(&action.sa_mask, SIGINT);
-	sigaddset(&action.sa_mask, SIGTERM);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 }
@@ -64,7 +62,7 @@ ctl_signal_fd(void)
 bool
 ctl_interrupted(void)
 {
-	return caught != 0;
+	return atomic_load(&caught_at_ms) != 0;
 }
 
 enum ctl_event
