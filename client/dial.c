@@ -2,9 +2,9 @@
 /*
  * nng's dialer dials again after a lost connection, but not after each: when a
  * peer closes while the connection begins, the kernel may report EPIPE, which
- * to nng says that the dialer itself was closed (1.5.2 and 1.10.1:
- * posix_tcpdial.c, dialer_connect_cb()).  It tells nobody, so who has been
- * without a connection for some seconds gets another dialer.
+ * to nng says that the dialer itself was closed (1.5.2: tcp_dialer_cb() and
+ * dialer_connect_cb(), which later versions have as well).  It tells nobody, so
+ * who has been without a connection for some seconds gets another dialer.
  *
  * The aio's callback is the only one that replaces the dialer, on a thread of
  * nng's that no dialer waits for: closing one waits for its own callbacks.

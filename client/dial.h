@@ -39,11 +39,12 @@ extern uint64_t dial_patience_ms;
  * ${why->err} is OK where that error says all.
  *
  * dial_pipe(d, pipe, ev): to be called at each NNG_PIPE_EV_ADD_POST and
- * NNG_PIPE_EV_REM_POST of the socket, of which it is only told by its owner.
+ * NNG_PIPE_EV_REM_POST of the socket, of which it is only told by its owner;
+ * on any thread.
  *
- * dial_stop(d): dials no more; waits for what runs.  Before the socket is
- * closed; dial_fini(d) after that.  Both also after a failure of dial_open(),
- * or without it.
+ * dial_stop(d): dials no more; waits for what runs, so not on one of nng's
+ * threads.  Before the socket is closed; dial_fini(d) after that.  Both also
+ * after a failure of dial_open(), or without it.
  */
 int dial_open(struct dial *d, nng_socket socket, const char *url,
     const struct latentd_tls *tls, int flags, struct reason *why);
